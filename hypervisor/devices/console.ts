@@ -149,7 +149,7 @@ export function putHex(value: u64): void {
   putChar(0x78);
   let shift: u64 = 60;
   while (shift > 0 && value >> shift == 0) shift -= 4;
-  for (;;) {
+  while (true) {
     const digit = <u32>(value >> shift) & 0xf;
     putChar(digit < 10 ? 0x30 + digit : 0x57 + digit);
     if (shift == 0) break;
