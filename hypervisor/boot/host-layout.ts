@@ -152,7 +152,8 @@ function collectChunks(layout: HostLayout): void {
   const ram = layout.ram;
   const kept = layout.kept;
   const chunks = layout.chunks;
-  for (let i: u64 = 0; i < ram.count; i++) chunks.append(alignUp(ram.start(i), CHUNK_SIZE), alignDown(ram.end(i), CHUNK_SIZE));
+  for (let i: u64 = 0; i < ram.count; i++)
+    chunks.append(alignUp(ram.start(i), CHUNK_SIZE), alignDown(ram.end(i), CHUNK_SIZE));
   for (let i: u64 = 0; i < kept.count; i++) {
     chunks.remove(alignDown(kept.start(i), CHUNK_SIZE), alignUp(kept.end(i), CHUNK_SIZE));
   }

@@ -23,7 +23,7 @@ export class IntervalList {
 
   /** Address of interval `index`. */
   private at(index: u64): usize {
-    return changetype<usize>(this) + offsetof<IntervalList>() + (<usize>index << 4);
+    return changetype<usize>(this) + offsetof<IntervalList>() + ((<usize>index) << 4);
   }
 
   private put(index: u64, start: u64, end: u64): void {

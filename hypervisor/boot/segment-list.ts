@@ -41,8 +41,7 @@ export class SegmentList {
     while (index < this.count && this.gpa(index) < gpa) index++;
     assert(index == 0 || this.gpa(index - 1) + this.length(index - 1) <= gpa, "host memory segments overlap");
     assert(index == this.count || gpa + length <= this.gpa(index), "host memory segments overlap");
-    const joinsNext =
-      index < this.count && gpa + length == this.gpa(index) && hpa + length == this.hpa(index);
+    const joinsNext = index < this.count && gpa + length == this.gpa(index) && hpa + length == this.hpa(index);
     if (index != 0 && this.joins(index - 1, gpa, hpa)) {
       const before = index - 1;
       const more = joinsNext ? length + this.length(index) : length;
