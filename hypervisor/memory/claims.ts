@@ -1,0 +1,135 @@
+import { Hart } from "../hart";
+import { lockAcquire, lockRelease } from "../lib/spinlock";
+import { PAGE_SHIFT, PAGE_SIZE, isLeaf, isParked } from "../riscv/pte";
+import { read64 } from "../riscv/hw";
+import { SBI_FAILED, SBI_INVALID_ADDRESS, SBI_INVALID_PARAM } from "../sbi/errors";
+import { Vm } from "../vm/vm";
+import { minVersion } from "./fence";
+import { gpaRangeValid, leafSize, splitEntry, walk, walkEntry, walkLevel } from "./gstage";
+import {
+  Find,
+  batchAt,
+  batchHpa,
+  claimConvertedBatch,
+  claimOwnedBatch,
+  resolve,
+  unclaimConvertedBatch,
+  unclaimOwnedBatch,
+} from "./page-list";
+
+/**
+ * Claims over ranges of any length: the "check everything" half of the calls that move pages. A range is claimed whole or not at all.
+ */
+
+// @ts-ignore: decorator
+@inline
+export function lockOfVm(vm: Vm): usize {
+  return changetype<usize>(vm) + offsetof<Vm>("lock");
+}
+
+/** Is [gpa, gpa + pages * 4 KiB) page aligned, non-empty, and inside the address space of `vm`? 0 or the error. */
+export function checkPageRange(vm: Vm, gpa: u64, pages: u64): i64 {
+  if (pages == 0) return SBI_INVALID_PARAM;
+  if ((gpa & (PAGE_SIZE - 1)) != 0 || pages >> 44 != 0) return SBI_INVALID_ADDRESS;
+  if (!gpaRangeValid(vm, gpa, pages << PAGE_SHIFT)) return SBI_INVALID_ADDRESS;
+  return 0;
+}
+
+/**
+ * Splits large pages until [gpa, gpa + pages * 4 KiB) consists of whole entries of 2 MiB or less. SBI_FAILED if the table pool is empty
+ * (a host's never is). Takes vm.lock.
+ */
+export function splitForBatches(vm: Vm, gpa: u64, pages: u64): i64 {
+  const end = gpa + (pages << PAGE_SHIFT);
+  lockAcquire(lockOfVm(vm));
+  let ok = splitAt(vm, gpa, 0) && splitAt(vm, end, 0);
+  // Inside, only entries above 2 MiB are in the way: batches are 2 MiB at the most.
+  for (let at = gpa; ok && at < end; at = (at | (leafSize(2) - 1)) + 1) ok = splitAt(vm, at, 2);
+  lockRelease(lockOfVm(vm));
+  return ok ? 0 : SBI_FAILED;
+}
+
+/** Splits what covers `gpa` until it is below level `below` (if not 0) or begins at `gpa` (if 0). */
+function splitAt(vm: Vm, gpa: u64, below: u64): bool {
+  if (!gpaRangeValid(vm, gpa, PAGE_SIZE)) return true;
+  while (true) {
+    const found = walk(vm, gpa);
+    const level = walkLevel(found);
+    if (below != 0 ? level < below : (gpa & (leafSize(level) - 1)) == 0) return true;
+    const entry = read64(walkEntry(found));
+    if (!isLeaf(entry) && !isParked(entry)) return true;
+    if (!splitEntry(vm, found)) return false;
+  }
+}
+
+/** Claims mapped pages that `vm` owns alone. 0, or SBI_INVALID_ADDRESS with nothing claimed. */
+export function claimOwnedRange(hart: Hart, vm: Vm, gpa: u64, pages: u64): i64 {
+  let done: u64 = 0;
+  while (done < pages) {
+    const at = gpa + (done << PAGE_SHIFT);
+    const count = batchAt(at, pages - done);
+    if (!resolve(hart, vm, at, count, Find.Mapped) || !claimOwnedBatch(hart, count, vm.slot)) {
+      unclaimOwnedRange(hart, vm, gpa, done);
+      return SBI_INVALID_ADDRESS;
+    }
+    done += count;
+  }
+  return 0;
+}
+
+/**
+ * Claims pages that `vm` converted and fenced. With `alignment` > 4096 (to which `gpa` is aligned), each stretch of that many bytes must be
+ * physically contiguous and aligned to it. 0, or SBI_INVALID_ADDRESS with nothing claimed.
+ */
+export function claimConvertedRange(hart: Hart, vm: Vm, gpa: u64, pages: u64, alignment: u64): i64 {
+  const oldest = minVersion(vm);
+  let expected: u64 = 0;
+  let done: u64 = 0;
+  while (done < pages) {
+    const at = gpa + (done << PAGE_SHIFT);
+    const count = batchAt(at, pages - done);
+    let ok = resolve(hart, vm, at, count, Find.Parked);
+    if (ok && alignment != PAGE_SIZE) {
+      if (((done << PAGE_SHIFT) & (alignment - 1)) == 0) expected = batchHpa(hart, 0) & ~(alignment - 1);
+      ok = contiguousFrom(hart, count, expected);
+      expected += count << PAGE_SHIFT;
+    }
+    if (!ok || !claimConvertedBatch(hart, count, vm.slot, oldest)) {
+      unclaimConvertedRange(hart, vm, gpa, done);
+      return SBI_INVALID_ADDRESS;
+    }
+    done += count;
+  }
+  return 0;
+}
+
+function contiguousFrom(hart: Hart, count: u64, first: u64): bool {
+  for (let i: u64 = 0; i < count; i++) {
+    if (batchHpa(hart, i) != first + (i << PAGE_SHIFT)) return false;
+  }
+  return true;
+}
+
+/** Puts the first `pages` pages of a range that `claimOwnedRange` took back. */
+export function unclaimOwnedRange(hart: Hart, vm: Vm, gpa: u64, pages: u64): void {
+  let done: u64 = 0;
+  while (done < pages) {
+    const at = gpa + (done << PAGE_SHIFT);
+    const count = batchAt(at, pages - done);
+    resolve(hart, vm, at, count, Find.Mapped);
+    unclaimOwnedBatch(hart, count, vm.slot);
+    done += count;
+  }
+}
+
+/** Puts the first `pages` pages of a range that `claimConvertedRange` took back. */
+export function unclaimConvertedRange(hart: Hart, vm: Vm, gpa: u64, pages: u64): void {
+  let done: u64 = 0;
+  while (done < pages) {
+    const at = gpa + (done << PAGE_SHIFT);
+    const count = batchAt(at, pages - done);
+    resolve(hart, vm, at, count, Find.Parked);
+    unclaimConvertedBatch(hart, count);
+    done += count;
+  }
+}

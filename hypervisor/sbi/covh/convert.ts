@@ -1,0 +1,104 @@
+import { Hart } from "../../hart";
+import {
+  checkPageRange,
+  claimConvertedRange,
+  claimOwnedRange,
+  lockOfVm,
+  splitForBatches,
+} from "../../memory/claims";
+import { currentVersion, initiateFence, refreshAddressSpace } from "../../memory/fence";
+import { Find, batchAt, batchHpa, parkBatch, resolve, setBatch, unparkBatch } from "../../memory/page-list";
+import { PageState } from "../../memory/page-record";
+import { zeroPage } from "../../memory/zero";
+import { lockAcquire, lockRelease } from "../../lib/spinlock";
+import { PAGE_SHIFT, PAGE_SIZE } from "../../riscv/pte";
+import { Vcpu } from "../../vm/vcpu";
+import { Vm, VmKind } from "../../vm/vm";
+import { SBI_INVALID_ADDRESS } from "../errors";
+
+/**
+ * COVH 1, TsmConvertPages(base gpa, pages): the caller's ordinary memory becomes confidential memory that it can give to TVMs
+ * (CoVE 0.7 §9.4.2). The pages must be mapped and owned by the caller alone (not shared, not pinned). They are out of its reach
+ * at once, and usable after a fence. Returns the number of pages.
+ *
+ * Errors: INVALID_PARAM no pages; INVALID_ADDRESS misaligned, wrapping, or some page is not the caller's; a VM that cannot have
+ * TVMs gets INVALID_ADDRESS. Nothing is changed by an error.
+ */
+export function convertPages(hart: Hart, caller: Vcpu, gpa: u64, pages: u64): i64 {
+  const vm = caller.vm;
+  const bad = checkPageRange(vm, gpa, pages);
+  if (bad != 0) return bad;
+  if (!canHaveTvms(vm)) return SBI_INVALID_ADDRESS;
+  const split = splitForBatches(vm, gpa, pages);
+  if (split != 0) return split;
+  const claimed = claimOwnedRange(hart, vm, gpa, pages);
+  if (claimed != 0) return claimed;
+
+  let done: u64 = 0;
+  while (done < pages) {
+    const at = gpa + (done << PAGE_SHIFT);
+    const count = batchAt(at, pages - done);
+    // A single batch is still in the list of its claim.
+    if (count != pages) resolve(hart, vm, at, count, Find.Mapped);
+    lockAcquire(lockOfVm(vm));
+    parkBatch(vm, at, count);
+    lockRelease(lockOfVm(vm));
+    // Read after the entries are gone: whoever enters with a later version cannot have seen them.
+    setBatch(hart, count, PageState.Converted, vm.slot, currentVersion(vm));
+    done += count;
+  }
+  return <i64>pages;
+}
+
+/**
+ * COVH 2, TsmReclaimPages(base gpa, pages): converted pages that no TVM has become ordinary memory of the caller again, zeroed
+ * (CoVE 0.7 §9.4.3). Pages that were never given away must have been fenced. Returns the number of pages.
+ *
+ * Errors as convertPages.
+ */
+export function reclaimPages(hart: Hart, caller: Vcpu, gpa: u64, pages: u64): i64 {
+  const vm = caller.vm;
+  const bad = checkPageRange(vm, gpa, pages);
+  if (bad != 0) return bad;
+  if (!canHaveTvms(vm)) return SBI_INVALID_ADDRESS;
+  const split = splitForBatches(vm, gpa, pages);
+  if (split != 0) return split;
+  const claimed = claimConvertedRange(hart, vm, gpa, pages, PAGE_SIZE);
+  if (claimed != 0) return claimed;
+
+  let done: u64 = 0;
+  while (done < pages) {
+    const at = gpa + (done << PAGE_SHIFT);
+    const count = batchAt(at, pages - done);
+    if (count != pages) resolve(hart, vm, at, count, Find.Parked);
+    for (let i: u64 = 0; i < count; i++) zeroPage(batchHpa(hart, i));
+    lockAcquire(lockOfVm(vm));
+    unparkBatch(vm, at, count);
+    lockRelease(lockOfVm(vm));
+    setBatch(hart, count, PageState.Owned, vm.slot, 0);
+    done += count;
+  }
+  return <i64>pages;
+}
+
+/**
+ * COVH 3, TsmInitiateFence(): starts retiring translations of pages converted so far (CoVE 0.7 §9.4.4). This hart has caught up on return;
+ * others do by TsmLocalFence or by running a TVM. ALREADY_STARTED while an earlier fence is not complete.
+ */
+export function tsmInitiateFence(hart: Hart, caller: Vcpu): i64 {
+  const started = initiateFence(caller.vm);
+  if (started != 0) return started;
+  refreshAddressSpace(hart, caller);
+  return 0;
+}
+
+/** COVH 4, TsmLocalFence(): this hart catches up with the fences of its VM (CoVE 0.7 §9.4.5). */
+export function tsmLocalFence(hart: Hart, caller: Vcpu): i64 {
+  refreshAddressSpace(hart, caller);
+  return 0;
+}
+
+/** Only the host has TVMs: a TVM's own children need a third level of ownership that the ABI table of a nested VM would bring. */
+function canHaveTvms(vm: Vm): bool {
+  return vm.kind == VmKind.Host;
+}

@@ -1,0 +1,159 @@
+import { Vm } from "./vm";
+
+/**
+ * One virtual hart. The record begins with its general registers, at the offsets that `machine/riscv/trap.S`
+ * stores them at (register n at 8 * n); the rest is its supervisor state while it is not in the machine, and
+ * what we know about it.
+ *
+ * The record of a TVM vCPU lies in pages that its host donated (vcpuStatePages of TsmGetInfo): this record first, then
+ * the floating-point area, then the vector area (sizes: vm/extension-state.ts).
+ */
+@unmanaged
+export class Vcpu {
+  zero: u64;
+  ra: u64;
+  sp: u64;
+  gp: u64;
+  tp: u64;
+  t0: u64;
+  t1: u64;
+  t2: u64;
+  s0: u64;
+  s1: u64;
+  a0: u64;
+  a1: u64;
+  a2: u64;
+  a3: u64;
+  a4: u64;
+  a5: u64;
+  a6: u64;
+  a7: u64;
+  s2: u64;
+  s3: u64;
+  s4: u64;
+  s5: u64;
+  s6: u64;
+  s7: u64;
+  s8: u64;
+  s9: u64;
+  s10: u64;
+  s11: u64;
+  t3: u64;
+  t4: u64;
+  t5: u64;
+  t6: u64;
+
+  // ---- trap state of the vCPU (saved from and loaded into the machine at a world switch)
+  sepc: u64;
+  sstatus: u64;
+  hstatus: u64;
+
+  // ---- VS-level CSRs (same)
+  vsstatus: u64;
+  vsie: u64;
+  vstvec: u64;
+  vsscratch: u64;
+  vsepc: u64;
+  vscause: u64;
+  vstval: u64;
+  vsatp: u64;
+  vstimecmp: u64;
+  vsiselect: u64;
+  hvip: u64;
+  scounteren: u64;
+  senvcfg: u64;
+  sstateen0: u64;
+  hcounteren: u64;
+  henvcfg: u64;
+  htimedelta: u64;
+
+  // ---- identity (constant after creation)
+  vm: Vm;
+  id: u32;
+  /** VcpuState; changed by compare-and-swap. */
+  state: u32;
+  /** Pages that the record and its areas occupy (0 for a host vCPU). */
+  statePages: u64;
+  fpArea: usize;
+  vectorArea: usize;
+
+  // ---- who runs it
+  /** vCPU of the parent VM that runs this one and gets its exits; null for the host's. */
+  runner: Vcpu | null;
+  /** Index of the hart it runs on while state is Running. */
+  hartIndex: u32;
+  /** VcpuMessage bits, set by other harts with or64, taken before it is entered. */
+  reserved0: u32;
+  messages: u64;
+
+  // ---- translations: the VMID it last used, and where (memory/vmid.ts)
+  vmidHart: u64;
+  vmid: u64;
+  vmidGeneration: u64;
+  /** Translation version of the VM that this vCPU's VMID was last flushed for. */
+  flushedVersion: u64;
+
+  // ---- exit that waits for its completion by the parent (vm/exit.ts)
+  /** PendingExit. */
+  pending: u32;
+  /** For MMIO: destination register (0 for a store), load width in bytes, sign flag, instruction length. */
+  mmioRegister: u32;
+  mmioWidth: u32;
+  mmioSigned: u32;
+  mmioInstructionLength: u32;
+  reserved1: u32;
+  /** For share and unshare: the range that the completion acts on. */
+  pendingGpa: u64;
+  pendingLength: u64;
+
+  // ---- HSM start parameters
+  startAddress: u64;
+  startOpaque: u64;
+
+  // ---- NACL shared memory of this vCPU: pinned pages of its own VM, 0 if none (sbi/nacl.ts)
+  naclHpa: u64;
+  naclGpa: u64;
+
+  // ---- interrupts
+  /** Guest interrupt file number on the current hart (VGEIN), 0 if none. */
+  vgein: u64;
+}
+
+/** Life of a vCPU. */
+export const enum VcpuState {
+  /** Off: never started, stopped, or dead after a fatal exit. */
+  Stopped = 0,
+  /** HSM start accepted: registers not yet loaded. */
+  Starting = 1,
+  /** May be run. */
+  Runnable = 2,
+  /** Entered by a hart (also while that hart is in the hypervisor on its behalf). */
+  Running = 3,
+  /** HSM suspend: waits for an interrupt. */
+  Suspended = 4,
+}
+
+/** Bits of Vcpu.messages: work to be done on the hart that enters the vCPU, before it is entered. */
+export const enum VcpuMessage {
+  /** hfence.vvma of everything of this vCPU (SBI RFENCE sfence.vma, any range). */
+  FenceVma = 1,
+  /** fence.i (SBI RFENCE). */
+  FenceI = 2,
+  /** hvip.VSSIP := 1 (SBI IPI). */
+  SoftwareInterrupt = 4,
+}
+
+/** What the parent must complete before the vCPU goes on. */
+export const enum PendingExit {
+  None = 0,
+  /** a0, a1 come from the NACL scratch registers. */
+  ForwardedCall = 1,
+  /** The load's value comes from the scratch A0. */
+  MmioLoad = 2,
+  MmioStore = 3,
+  /** Like ForwardedCall, then the region change is completed or undone. */
+  ShareMemory = 4,
+  UnshareMemory = 5,
+  /** Nothing to complete (page fault, interrupt, wfi, notification). */
+  Notification = 6,
+}
