@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { before, test } from "node:test";
 import fc from "fast-check";
-import { loadModule, type LoadedModule } from "../support/wasm-module.ts";
+import { Machine as Memory } from "../support/machine.ts";
+import { compileModule, TEST_MEMORY } from "../support/module.ts";
 
 /**
  * Where the host VM sees its RAM (hypervisor/boot/host-layout.ts), checked chunk by chunk against what must hold for every
@@ -49,26 +50,39 @@ interface Layout {
   segments: { gpa: number; hpa: number; length: number }[];
 }
 
-const RECORD = 0x1000;
-const ALLOCATOR = 0x1100;
-const LISTS = 0x2000;
-const SCRATCH = 0x10000;
-const SCRATCH_END = 0x40000;
+const RECORD = TEST_MEMORY;
+const ALLOCATOR = RECORD + 0x100;
+const LISTS = RECORD + 0x1000;
+const SCRATCH = RECORD + 0x10000;
+const MEMORY_END = RECORD + 0x40000;
 
-let module: LoadedModule;
+let memory: Memory;
 before(async () => {
-  module = await loadModule("tests/unit/boot/layout-module.ts");
+  const module = await compileModule({
+    files: ["hypervisor/boot/interval-list", "hypervisor/boot/host-layout"],
+    source: `
+      import { BootAllocator } from "../../../hypervisor/boot/boot-allocator";
+      import { HostLayout, planHostLayout } from "../../../hypervisor/boot/host-layout";
+      export function plan(layout: usize, allocator: usize, scratch: usize, scratchEnd: usize): u32 {
+        const memory = changetype<BootAllocator>(allocator);
+        memory.next = scratch;
+        memory.end = scratchEnd;
+        return planHostLayout(changetype<HostLayout>(layout), memory);
+      }`,
+  });
+  memory = new Memory(module, MEMORY_END);
 });
 
 function planLayout(machine: Machine): Layout {
-  const { listCreate, plan, layoutBytes } = module.exports;
-  const word = (address: number) => Number(module.view.getBigUint64(address, true));
-  const setWord = (address: number, value: number) => module.view.setBigUint64(address, BigInt(value), true);
-  module.bytes.fill(0, RECORD, SCRATCH_END);
+  const { initIntervalList, intervalListBytes, plan, hostLayoutBytes } = memory.exports;
+  const word = (address: number) => Number(memory.view.getBigUint64(address, true));
+  const setWord = (address: number, value: number) => memory.view.setBigUint64(address, BigInt(value), true);
+  memory.bytes.fill(0, RECORD);
   let at = LISTS;
   const makeList = (spans: Span[]): number => {
     const address = at;
-    at += Number(listCreate(BigInt(address), BigInt(spans.length)));
+    initIntervalList(BigInt(address), BigInt(spans.length));
+    at += Number(intervalListBytes(BigInt(spans.length)));
     setWord(address, spans.length);
     spans.forEach(({ start, end }, index) => {
       setWord(address + 16 + 16 * index, start);
@@ -87,7 +101,7 @@ function planLayout(machine: Machine): Layout {
     initrd?.start ?? 0,
     initrd ? initrd.end - initrd.start : 0,
   ].forEach((value, index) => setWord(RECORD + 8 * index, value));
-  const needed = Number(layoutBytes(BigInt(ram.length), BigInt(kept.length)));
+  const needed = Number(hostLayoutBytes(BigInt(ram.length), BigInt(kept.length)));
   const error = Number(plan(BigInt(RECORD), BigInt(ALLOCATOR), BigInt(SCRATCH), BigInt(SCRATCH + needed)));
 
   const result = (index: number) => word(RECORD + 64 + 8 * index);

@@ -1,0 +1,42 @@
+import { beginLine, endLine, putText } from "../devices/console";
+import { Hart, thisHart } from "../hart";
+import { mmioWrite32, pause } from "../riscv/hw";
+import { firmwareReset, RESET_SHUTDOWN, RESET_SYSTEM_FAILURE } from "./firmware";
+import { scrubSecrets } from "./scrub";
+import { claimEnd, haltHere, stopOtherHarts } from "./stop";
+
+/** Values of the `sifive,test1` finisher, for a firmware without System Reset. */
+const FINISHER_PASS: u32 = 0x5555;
+const FINISHER_FAIL: u32 = 0x3333;
+const FINISHER_CODE_SHIFT: u32 = 16;
+
+/**
+ * Ends or restarts the machine as SBI System Reset says (`type`, `reason`: SBI 3.0, 10.1; the caller has checked them):
+ * stops the other harts, scrubs what guests left, and tells the firmware. Never returns.
+ */
+export function resetMachine(type: u32, reason: u32): void {
+  const hart = thisHart();
+  if (!claimEnd(hart)) haltHere(hart);
+  const alone = stopOtherHarts(hart);
+  if (!alone) reportRunningHart();
+  scrubSecrets(hart, alone);
+  endMachine(hart, <u64>type, <u64>reason);
+}
+
+/** Says that the mark stays: a hart that still runs may write secrets again. */
+export function reportRunningHart(): void {
+  beginLine();
+  putText("salus: a hart does not stop; the next boot will scrub all memory");
+  endLine();
+}
+
+/** The last step, without any cleaning up. Never returns. */
+export function endMachine(hart: Hart, type: u64, reason: u64): void {
+  firmwareReset(type, reason);
+  const root = hart.root;
+  if (changetype<usize>(root) != 0 && root.testFinisher != 0 && type == RESET_SHUTDOWN) {
+    const failed = reason == RESET_SYSTEM_FAILURE;
+    mmioWrite32(root.testFinisher, failed ? FINISHER_FAIL | (1 << FINISHER_CODE_SHIFT) : FINISHER_PASS);
+  }
+  while (true) pause();
+}
