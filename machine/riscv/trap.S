@@ -1,0 +1,135 @@
+# Trap entry and exit of the hypervisor. sscratch: the hart record while a guest runs, 0 while the hypervisor runs.
+#include "context.inc"
+
+.equ HART_CURRENT, 0                 # offsets in the hart record: hypervisor/hart.ts
+.equ HART_STACK_TOP, 8
+.equ HART_RECOVERY, 16
+.equ HART_ENTERED, 24
+.equ HART_SCRATCH, 32
+.equ HART_FAULT_CAUSE, 40
+.equ EXC_ECALL_VS, 10
+.equ ACTION_WAIT, 1
+
+.text
+.balign 64
+.global trap_entry
+.type trap_entry, @function
+trap_entry:
+  csrrw tp, sscratch, tp
+  beqz tp, from_hypervisor
+  sd sp, HART_SCRATCH(tp)
+  ld sp, HART_CURRENT(tp)
+  save_caller_saved sp
+  ld t0, HART_SCRATCH(tp)
+  csrrw t1, sscratch, zero
+  sd t0, 8*2(sp)
+  sd t1, 8*4(sp)
+  csrr t2, scause
+  li t3, EXC_ECALL_VS
+  bne t2, t3, from_guest_by_surprise
+
+# An ecall: s0-s11 and gp stay in the registers. The compiled code preserves them.
+  ld sp, HART_STACK_TOP(tp)
+handle_ecall:
+  call trap
+  bnez a0, wait_in_ecall
+  ld sp, HART_CURRENT(tp)
+  ld t0, HART_ENTERED(tp)
+  bne sp, t0, switch_context
+enter_context:                       # sp = context, its callee-saved registers are loaded
+  csrw sscratch, tp
+  load_caller_saved sp
+  ld tp, 8*4(sp)
+  ld sp, 8*2(sp)
+  sret
+switch_context:
+  save_callee_saved t0
+  sd sp, HART_ENTERED(tp)
+  load_callee_saved sp
+  j enter_context
+wait_in_ecall:
+  call wait_or_stop
+  j handle_ecall
+
+# Anything else: all registers are saved, TypeScript may change them, all are loaded.
+from_guest_by_surprise:
+  save_callee_saved sp
+  ld sp, HART_STACK_TOP(tp)
+handle_trap:
+  call trap
+.global act
+act:                                 # also where boot and bootSecondary go with their action in a0
+  bnez a0, 1f
+  ld sp, HART_CURRENT(tp)
+  sd sp, HART_ENTERED(tp)
+  load_callee_saved sp
+  j enter_context
+1:call wait_or_stop
+  j handle_trap
+
+# a0 = Action.Wait: returns when an interrupt is pending, with scause saying so. Action.Off: does not return.
+wait_or_stop:
+  li t0, ACTION_WAIT
+  bne a0, t0, 1f
+  wfi
+  li t0, 1
+  slli t0, t0, 63
+  csrw scause, t0
+  ret
+1:li a7, 0x48534d                    # SBI HSM hart_stop
+  li a6, 1
+  ecall
+2:wfi
+  j 2b
+
+# A trap of the hypervisor itself. sscratch was 0, so tp is the hart record again after the second swap.
+from_hypervisor:
+  csrrw tp, sscratch, tp
+  sd t0, HART_SCRATCH(tp)
+  ld t0, HART_RECOVERY(tp)
+  beqz t0, emergency
+  csrw sepc, t0
+  csrr t0, scause
+  sd t0, HART_FAULT_CAUSE(tp)
+  sd zero, HART_RECOVERY(tp)
+  ld t0, HART_SCRATCH(tp)
+  sret
+
+# No recovery: all registers go to the one emergency stack. A second hart that gets here waits for ever; a hart that
+# gets here again (a fault while it panics) starts over, and panicTrap sees that it is panicking.
+emergency:
+  sd t1, HART_FAULT_CAUSE(tp)        # free: there is no recovery
+  la t0, emergency_owner
+1:lr.d t1, (t0)
+  beq t1, tp, 3f
+  bnez t1, 2f
+  sc.d t1, tp, (t0)
+  bnez t1, 1b
+  j 3f
+2:wfi
+  j 2b
+3:la t0, emergency_stack_top - 256
+  sd sp, 8*2(t0)
+  mv sp, t0
+  ld t0, HART_SCRATCH(tp)
+  ld t1, HART_FAULT_CAUSE(tp)
+  save_caller_saved sp
+  save_callee_saved sp
+  sd tp, 8*4(sp)
+  sd zero, 0(sp)
+  csrr a0, scause
+  csrr a1, sepc
+  csrr a2, stval
+  ld a3, 8*2(sp)
+  mv a4, sp
+  call panicTrap
+4:wfi
+  j 4b
+.size trap_entry, . - trap_entry
+
+.bss
+.balign 8
+emergency_owner: .skip 8
+.balign 16
+.skip 4096
+emergency_stack_top:

@@ -1,0 +1,10 @@
+/** The build refuses: one line for each reason, each with the TypeScript file it is about where there is one. */
+export class BuildFailure extends Error {
+  readonly reasons: string[];
+
+  constructor(...reasons: string[]) {
+    super(reasons.join("\n"));
+    this.name = "BuildFailure";
+    this.reasons = reasons;
+  }
+}

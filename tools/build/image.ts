@@ -1,0 +1,143 @@
+import { execFile } from "node:child_process";
+import { readFileSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { promisify } from "node:util";
+import { BuildFailure } from "./failure.ts";
+import { IMAGE_BASE, type ImageModule } from "./modules.ts";
+import type { WasmInfo } from "./wasm-module.ts";
+
+/** From C to an image: gcc, the linker, and the files that they need. */
+
+const run = promisify(execFile);
+const TOOL_PREFIX = process.env.SALUS_TOOL_PREFIX ?? "riscv64-unknown-elf-";
+
+const MACHINE_FLAGS = ["-march=rv64imac_zicsr_zifencei", "-mabi=lp64", "-mcmodel=medany", "-mno-relax"];
+
+/**
+ * Flags that make gcc compile what TypeScript means. The first four have a test each:
+ * records overlay each other; address 0 is an address; our memset must not become a call of memset;
+ * tp holds the hart record. The rest keeps frames regular for backtraces and the image small.
+ */
+export const MEANING_FLAGS = [
+  "-fno-strict-aliasing",
+  "-fno-delete-null-pointer-checks",
+  "-fno-tree-loop-distribute-patterns",
+  "-ffixed-tp",
+];
+const SHAPE_FLAGS = [
+  "-std=gnu11",
+  "-ffreestanding",
+  "-nostdlib",
+  "-fno-pic",
+  "-fno-common",
+  "-fno-shrink-wrap",
+  "-fno-stack-protector",
+  "-fno-asynchronous-unwind-tables",
+  "-fno-ident",
+  "-msmall-data-limit=0",
+  "-Wall",
+  "-Wno-unused",
+  "-Wno-main",
+  "-Wno-maybe-uninitialized",
+  "-Werror",
+];
+const FLAVOUR_FLAGS = { release: ["-O2", "-g0"], debug: ["-Og", "-g"] };
+
+export type Flavour = keyof typeof FLAVOUR_FLAGS;
+
+/** Runs one tool. Its messages name TypeScript functions, not C ones. */
+export async function runTool(tool: string, args: string[], names: Map<string, string>, cwd: string): Promise<string> {
+  const command = TOOL_PREFIX + tool;
+  try {
+    const { stdout } = await run(command, args, { cwd, maxBuffer: 256 << 20 });
+    return stdout;
+  } catch (error) {
+    const { stderr, code } = error as { stderr?: string; code?: string };
+    if (code === "ENOENT") throw new BuildFailure(`${command} is not installed (set SALUS_TOOL_PREFIX to use another)`);
+    const text = (stderr ?? String(error)).replace(/\bw2c_module_\w+/g, (name) => names.get(name) ?? name);
+    throw new BuildFailure(...text.trim().split("\n"));
+  }
+}
+
+/** Compiles the module's C; leaves its call graph with frame sizes beside it. */
+export async function compileC(source: string, flavour: Flavour, includes: string[], names: Map<string, string>): Promise<string> {
+  const object = source.replace(/\.c$/, ".o");
+  const args = [...MACHINE_FLAGS, ...FLAVOUR_FLAGS[flavour], ...MEANING_FLAGS, ...SHAPE_FLAGS];
+  const whole = path.basename(source) === "memory.c" ? [] : ["-fwhole-program", "-fcallgraph-info=su"];
+  const folders = includes.map((folder) => `-I${folder}`);
+  const output = path.join(includes[0], path.basename(object));
+  await runTool("gcc", [...args, ...whole, ...folders, "-c", source, "-o", output], names, includes[0]);
+  return output;
+}
+
+/** Assembles the machine layer of one module. */
+export async function assemble(module: ImageModule, machineFolder: string, outputFolder: string): Promise<string[]> {
+  const objects = module.assembly.map((file) => path.join(outputFolder, file.replace(/\.S$/, ".o")));
+  await Promise.all(
+    module.assembly.map((file, index) =>
+      runTool(
+        "gcc",
+        [
+          ...MACHINE_FLAGS,
+          `-DBOOT_STACK_SIZE=${module.bootStackSize}`,
+          `-I${machineFolder}`,
+          "-c",
+          path.join(machineFolder, file),
+          "-o",
+          objects[index],
+        ],
+        new Map(),
+        outputFolder,
+      ),
+    ),
+  );
+  return objects;
+}
+
+/** All static data of the module as one block that begins at `base`. */
+export function staticDataBlock(info: WasmInfo, base: number): Uint8Array {
+  const end = Math.max(base, ...info.data.map(({ address, bytes }) => address + bytes.length));
+  const block = new Uint8Array(end - base);
+  for (const { address, bytes } of info.data) block.set(bytes, address - base);
+  return block;
+}
+
+/** Assembles a file of bytes as the only content of a section. */
+export async function blockObject(bytes: Uint8Array, section: string, name: string, folder: string): Promise<string> {
+  const binary = path.join(folder, `${name}.bin`);
+  const source = path.join(folder, `${name}.S`);
+  const object = path.join(folder, `${name}.o`);
+  writeFileSync(binary, bytes);
+  writeFileSync(source, `.section ${section}, "a"\n.balign 16\n.incbin "${path.basename(binary)}"\n`);
+  await runTool("gcc", [...MACHINE_FLAGS, "-c", source, "-o", object], new Map(), folder);
+  return object;
+}
+
+/** Links; throws with the reason of the linker script's check that failed. */
+export async function link(objects: string[], staticData: number, machineFolder: string, output: string): Promise<void> {
+  await runTool(
+    "ld",
+    [
+      ...["-T", path.join(machineFolder, "image.ld"), "--no-relax", "-z", "max-page-size=4096"],
+      ...["--defsym", `IMAGE_BASE=${IMAGE_BASE}`, "--defsym", `STATIC_DATA=${staticData}`],
+      ...["-o", output, ...objects],
+    ],
+    new Map(),
+    path.dirname(output),
+  );
+}
+
+/** Bytes of text of an object file that was compiled but not linked. */
+export async function textSize(objects: string[], folder: string): Promise<number> {
+  const table = await runTool("size", ["-A", ...objects], new Map(), folder);
+  let total = 0;
+  for (const [, size] of table.matchAll(/^\.text\S*\s+(\d+)/gm)) total += Math.ceil(Number(size) / 64) * 64;
+  return total;
+}
+
+/** Writes the header with every CSR number of the list. */
+export function writeCsrList(csrFile: string, folder: string): void {
+  const numbers = [...readFileSync(csrFile, "utf8").matchAll(/^export const [A-Z0-9_]+: u32 = (0x[0-9a-f]{3});/gm)];
+  const list = [...new Set(numbers.map(([, number]) => number))].map((number) => `X(${number})`).join(" ");
+  writeFileSync(path.join(folder, "csr-list.h"), `#define FOR_EACH_CSR(X) ${list}\n`);
+}

@@ -1,0 +1,211 @@
+import { execFile } from "node:child_process";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import path from "node:path";
+import { promisify } from "node:util";
+import { compileTypeScript, type CompiledModule } from "./assemblyscript.ts";
+import { isUpToDate, readRecord, writeRecord, type BuildRecord } from "./build-record.ts";
+import { MODULE_NAME, toCSource } from "./c-source.ts";
+import { checkInterface, readCallGraph, refuseAllocation, refuseMutableGlobals, refuseRecursion } from "./checks.ts";
+import { BuildFailure } from "./failure.ts";
+import * as image from "./image.ts";
+import { lintSources } from "./lint.ts";
+import { HYPERVISOR, IMAGE_BASE, TEXT_STEP, workloadModule, type ImageModule } from "./modules.ts";
+import { readWasm, type WasmInfo } from "./wasm-module.ts";
+
+/**
+ * The build pipeline as a library.
+ *
+ *     TypeScript --AssemblyScript--> wasm --Binaryen--> wasm --wasm2c--> C --gcc--> ELF and raw image
+ *
+ * Everything lands in build/<flavour>/. An unchanged module is not built again (build-record.ts).
+ */
+
+export { BuildFailure } from "./failure.ts";
+export type Flavour = image.Flavour;
+
+export interface BuildOptions {
+  /** release: -O3 and -O2; debug: hardly optimised, with debug information. Assertions stay on in both. */
+  flavour?: Flavour;
+  /** Receives progress and warnings, a line each. */
+  log?: (line: string) => void;
+  /** Build even if nothing changed, and without what the last build found out. */
+  force?: boolean;
+  /** Folder for the output; build/<flavour> of the repository by default. */
+  outputFolder?: string;
+}
+
+export interface BuildResult {
+  /** ELF image with symbols, and the raw image: both start at 0x80200000. */
+  elf: string;
+  bin: string;
+  /** The optimised module with its names: what the simulated machine loads. */
+  wasm: string;
+  c: string;
+  /** Address of the first byte of static data. */
+  memoryBase: number;
+  /** Worst-case bytes of stack, by exported function, the deepest of all under "worst". */
+  stackDepth: Record<string, number>;
+  /** Bytes of the raw image. */
+  imageSize: number;
+  /** False if the last build was still good. */
+  rebuilt: boolean;
+}
+
+const requireFromHere = createRequire(import.meta.url);
+const run = promisify(execFile);
+
+/** Builds the hypervisor: build/<flavour>/salus.{elf,bin,wasm,c}. */
+export function buildHypervisor(options: BuildOptions = {}): Promise<BuildResult> {
+  return buildModule(HYPERVISOR, options);
+}
+
+/** Builds the test VM workloads/<name>/main.ts: build/<flavour>/<name>.{elf,bin,wasm,c}. */
+export function buildWorkload(name: string, options: BuildOptions = {}): Promise<BuildResult> {
+  return buildModule(workloadModule(name), options);
+}
+
+/**
+ * Builds one module.
+ *
+ * @throws BuildFailure with a line for each reason to refuse
+ */
+export async function buildModule(module: ImageModule, options: BuildOptions = {}): Promise<BuildResult> {
+  const build = new ModuleBuild(module, options);
+  const record = options.force ? undefined : readRecord(build.recordFile);
+  if (record && isUpToDate(record, build.root)) return { ...record.result, rebuilt: false };
+  return build.run(record);
+}
+
+class ModuleBuild {
+  readonly module: ImageModule;
+  readonly flavour: Flavour;
+  readonly log: (line: string) => void;
+  /** Repository: what file names are relative to. */
+  readonly root = path.resolve(import.meta.dirname, "../..");
+  readonly machineFolder: string;
+  readonly outputFolder: string;
+  /** Intermediate files. */
+  readonly workFolder: string;
+  readonly recordFile: string;
+
+  constructor(module: ImageModule, options: BuildOptions) {
+    this.module = module;
+    this.flavour = options.flavour ?? "release";
+    this.log = options.log ?? (() => {});
+    this.machineFolder = path.join(this.root, "machine", "riscv");
+    this.outputFolder = options.outputFolder ?? path.join(this.root, "build", this.flavour);
+    this.workFolder = path.join(this.outputFolder, `${module.output}.work`);
+    this.recordFile = path.join(this.workFolder, "record.json");
+  }
+
+  /**
+   * Static data has to lie behind text, at an address that is compiled in before the size of text is known. So the
+   * module is built for the room that text took last time, and once more if that was not the right room.
+   */
+  async run(record: BuildRecord | undefined): Promise<BuildResult> {
+    mkdirSync(this.workFolder, { recursive: true });
+    let room = record?.textRoom ?? TEXT_STEP * 4;
+    for (let attempt = 0; attempt < 4; attempt++) {
+      const compiled = await this.compile(IMAGE_BASE + room);
+      const needed = Math.ceil((await image.textSize(compiled.objects, this.workFolder)) / TEXT_STEP) * TEXT_STEP;
+      if (needed === room || (attempt > 1 && needed < room)) return this.finish(compiled, room);
+      this.log(`${this.module.name}: text needs ${needed / 1024} KiB, not ${room / 1024}: compiling again`);
+      room = needed;
+    }
+    throw new BuildFailure(`${this.module.name}: found no layout`);
+  }
+
+  private async compile(memoryBase: number): Promise<CompiledImage> {
+    const { module, root } = this;
+    const compiled = await this.step("AssemblyScript", () =>
+      compileTypeScript({ root, entry: module.entry, memoryBase, log: this.log }),
+    );
+    lintSources(module, root, compiled.files);
+    const info = await this.step("Binaryen", () => Promise.resolve(this.optimise(compiled)));
+    compiled.module.dispose();
+    const { c, names } = await this.step("wasm2c", () => this.writeC(info));
+    image.writeCsrList(path.join(root, "hypervisor/riscv/csr.ts"), this.workFolder);
+    const objects = await this.step("gcc", async () => {
+      const includes = [this.workFolder, this.machineFolder];
+      const [start, main, memory, data] = await Promise.all([
+        image.assemble(module, this.machineFolder, this.workFolder),
+        image.compileC(c, this.flavour, includes, names),
+        image.compileC(path.join(this.machineFolder, "memory.c"), "release", includes, new Map()),
+        image.blockObject(image.staticDataBlock(info, memoryBase), ".static_data", "static-data", this.workFolder),
+      ]);
+      return [...start, main, memory, data];
+    });
+    return { objects, memoryBase, names, files: compiled.files };
+  }
+
+  /** Checks the module as it was written, optimises it, and validates it before and after. */
+  private optimise(compiled: CompiledModule): WasmInfo {
+    const { module: wasm, files } = compiled;
+    if (!wasm.validate()) throw new BuildFailure(`${this.module.entry}: AssemblyScript made an invalid module`);
+    wasm.setDebugInfo(true);
+    wasm.runPasses(["remove-unused-module-elements"]);
+    const text = wasm.toText();
+    const graph = readCallGraph(text);
+    refuseAllocation(graph, files);
+    refuseRecursion(graph, files);
+    const release = this.flavour === "release";
+    wasm.optimize(release ? 3 : 1, 0, true);
+    if (!wasm.validate()) throw new BuildFailure(`${this.module.entry}: Binaryen made an invalid module`);
+    const binary = wasm.toBinary(null).output;
+    const info = readWasm(binary);
+    refuseMutableGlobals(info, text, files);
+    checkInterface(info, this.module, this.root, this.machineFolder);
+    writeFileSync(this.outputFile("wasm"), binary);
+    return info;
+  }
+
+  private async writeC(info: WasmInfo): Promise<{ c: string; names: Map<string, string> }> {
+    const raw = path.join(this.workFolder, "wasm2c.c");
+    const wasm2c = path.join(path.dirname(requireFromHere.resolve("wabt/package.json")), "bin", "wasm2c");
+    await run(process.execPath, [wasm2c, "--enable-memory64", "-n", MODULE_NAME, this.outputFile("wasm"), "-o", raw]);
+    const { text, names } = toCSource(readFileSync(raw, "utf8"), info, this.module.headers);
+    writeFileSync(this.outputFile("c"), text);
+    return { c: this.outputFile("c"), names };
+  }
+
+  private async finish(compiled: CompiledImage, textRoom: number): Promise<BuildResult> {
+    const elf = this.outputFile("elf");
+    const bin = this.outputFile("bin");
+    await this.step("link", async () => {
+      await image.link(compiled.objects, compiled.memoryBase, this.machineFolder, elf);
+      await image.runTool("objcopy", ["-O", "binary", elf, bin], compiled.names, this.workFolder);
+    });
+    const result: BuildResult = {
+      elf,
+      bin,
+      wasm: this.outputFile("wasm"),
+      c: this.outputFile("c"),
+      memoryBase: compiled.memoryBase,
+      stackDepth: {},
+      imageSize: readFileSync(bin).length,
+      rebuilt: true,
+    };
+    writeRecord(this.recordFile, this.root, compiled.files, textRoom, result);
+    return result;
+  }
+
+  private outputFile(extension: string): string {
+    return path.join(this.outputFolder, `${this.module.output}.${extension}`);
+  }
+
+  private async step<T>(name: string, work: () => Promise<T>): Promise<T> {
+    const start = performance.now();
+    const result = await work();
+    this.log(`${this.module.name}: ${name} ${((performance.now() - start) / 1000).toFixed(2)} s`);
+    return result;
+  }
+}
+
+interface CompiledImage {
+  objects: string[];
+  memoryBase: number;
+  /** C name -> wasm name. */
+  names: Map<string, string>;
+  files: string[];
+}

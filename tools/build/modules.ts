@@ -1,0 +1,73 @@
+/** The modules that the pipeline builds: the hypervisor and the test VMs, each one wasm module and one image. */
+export interface ImageModule {
+  name: string;
+  /** Entry file, relative to the repository. */
+  entry: string;
+  /** File with the list of primitives, relative to the repository. */
+  door: string;
+  /** C headers in machine/riscv that implement them. */
+  headers: string[];
+  /** Assembly files in machine/riscv, the start code first. */
+  assembly: string[];
+  /** Start of the names of TypeScript files that symbols leave out. */
+  namePrefix: string;
+  /** Functions that the machine layer calls: name -> signature. */
+  exports: Record<string, string>;
+  /** Name of the output files. */
+  output: string;
+  /** Folders in which raw loads and stores are allowed. */
+  rawMemoryFolders: string[];
+  bootStackSize: number;
+}
+
+/** Address at which the firmware enters an image, and a host a guest's. */
+export const IMAGE_BASE = 0x8020_0000;
+/** Bytes of the stack of one hart. The worst case of every entry must fit. */
+export const STACK_SIZE = 16 * 1024;
+/** Text is given room in steps of this size, so that static data rarely moves. */
+export const TEXT_STEP = 8 * 1024;
+
+const PANIC_EXPORTS = {
+  panicAssert: "(u64, u64, u32, u32) => void",
+  panicWasm: "(u32) => void",
+};
+
+export const HYPERVISOR: ImageModule = {
+  name: "hypervisor",
+  entry: "hypervisor/main.ts",
+  door: "hypervisor/riscv/hw.ts",
+  headers: ["hw.h"],
+  assembly: ["start.S", "trap.S", "extension-state.S"],
+  namePrefix: "hypervisor/",
+  exports: {
+    ...PANIC_EXPORTS,
+    boot: "(u64, u64) => u32",
+    bootSecondary: "() => u32",
+    trap: "() => u32",
+    panicTrap: "(u64, u64, u64, u64, u64) => void",
+  },
+  output: "salus",
+  rawMemoryFolders: ["hypervisor/lib/", "hypervisor/riscv/"],
+  bootStackSize: STACK_SIZE,
+};
+
+/** The test VM `workloads/<name>/main.ts`. */
+export function workloadModule(name: string): ImageModule {
+  return {
+    name,
+    entry: `workloads/${name}/main.ts`,
+    door: "workloads/lib/hw.ts",
+    headers: ["workload.h"],
+    assembly: ["workload-start.S", "extension-state.S"],
+    namePrefix: "workloads/",
+    exports: {
+      ...PANIC_EXPORTS,
+      main: "(u64, u64) => void",
+      secondaryMain: "(u64, u64) => void",
+      trap: "(u64) => void",
+    },
+    output: name,
+    rawMemoryFolders: ["workloads/", "hypervisor/lib/", "hypervisor/riscv/"],
+    bootStackSize: 2 * STACK_SIZE,
+  };
+}
