@@ -4,6 +4,7 @@ import {
   cas64,
   csrWrite,
   fence,
+  fenceI,
   hfenceGvmaVmid,
   hfenceVvmaAll,
   loadAcquire64,
@@ -88,6 +89,8 @@ export function enterAddressSpace(hart: Hart, vcpu: Vcpu): void {
     if (fresh) hfenceVvmaAll();
     vcpu.flushedVersion = version;
   }
+  // Pages change hands while other worlds run; no hart may fetch what it cached of a page in another world.
+  fenceI();
 }
 
 /** This hart catches up with the VM whose vCPU is current (TsmLocalFence, and the caller's part of TsmInitiateFence). */

@@ -130,7 +130,7 @@ export function changeRegion(vm: Vm, gpa: u64, length: u64, from: u32, type: u32
 
 /** Ranges in transition never join. */
 function joinable(neighbour: Region, type: u32): bool {
-  return <u32>neighbour.type == type && type < RegionType.Imsic;
+  return <u32>neighbour.type == type && type < <u32>RegionType.Imsic;
 }
 
 function insertAt(vm: Vm, index: u32, start: u64, end: u64, type: u32): void {
