@@ -137,4 +137,6 @@ export const enum ImageSymbol {
   SymbolTable = 10,
   /** Writable record of the boot hart inside .bss, HART_RECORD_SIZE bytes, usable before any memory is known. */
   BootHart = 11,
+  /** Where the caller itself is executing. */
+  ProgramCounter = 12,
 }
