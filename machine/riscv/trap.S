@@ -131,5 +131,5 @@ emergency:
 .balign 8
 emergency_owner: .skip 8
 .balign 16
-.skip 4096
+.skip EMERGENCY_STACK_SIZE + 256
 emergency_stack_top:

@@ -13,6 +13,8 @@ export interface CSource {
   text: string;
   /** C name of a function -> its name in wasm, as "hypervisor/memory/fence/initiateFence". */
   names: Map<string, string>;
+  /** C names of the functions in the table. */
+  indirectTargets: string[];
 }
 
 const PREFIX = "w2c_module_";
@@ -48,10 +50,13 @@ export function toCSource(wasm2cOutput: string, info: WasmInfo, headers: string[
   const body = [...prototypes, tables(lines, typeNumbers), ...functions, ...exports].join("\n");
   const text = dropInstance(body);
   refuseLeftovers(text, names);
+  const indirectTargets = [...wasm2cOutput.matchAll(/\{RefFunc, \w+, \(wasm_rt_function_ptr_t\)wrap_(\w+),/g)].map(
+    ([, name]) => name,
+  );
   const includes = ["wasm-rt.h", ...headers].map((header) => `#include "${header}"`);
   const types = typeNumbers.map((name, number) => `#define ${name} ${number + 1}`);
   const declarations = info.exports.map(({ name, signature }) => cPrototype(name, signature));
-  return { text: [...includes, ...declarations, ...types, text, ""].join("\n"), names };
+  return { text: [...includes, ...declarations, ...types, text, ""].join("\n"), names, indirectTargets };
 }
 
 /** C prototype of an exported function. */

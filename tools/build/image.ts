@@ -3,7 +3,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { promisify } from "node:util";
 import { BuildFailure } from "./failure.ts";
-import { IMAGE_BASE, type ImageModule } from "./modules.ts";
+import { EMERGENCY_STACK_SIZE, IMAGE_BASE, type ImageModule } from "./modules.ts";
 import type { WasmInfo } from "./wasm-module.ts";
 
 /** From C to an image: gcc, the linker, and the files that they need. */
@@ -11,7 +11,7 @@ import type { WasmInfo } from "./wasm-module.ts";
 const run = promisify(execFile);
 const TOOL_PREFIX = process.env.SALUS_TOOL_PREFIX ?? "riscv64-unknown-elf-";
 
-const MACHINE_FLAGS = ["-march=rv64imac_zicsr_zifencei", "-mabi=lp64", "-mcmodel=medany", "-mno-relax"];
+const MACHINE_FLAGS = ["-march=rv64imac_zicsr_zifencei", "-mabi=lp64", "-mcmodel=medany"];
 
 /**
  * Flags that make gcc compile what TypeScript means. The first four have a test each:
@@ -31,15 +31,15 @@ const SHAPE_FLAGS = [
   "-fno-pic",
   "-fno-common",
   "-fno-shrink-wrap",
+  "-fno-reorder-blocks-and-partition",
   "-fno-stack-protector",
   "-fno-asynchronous-unwind-tables",
   "-fno-ident",
   "-msmall-data-limit=0",
-  "-Wall",
-  "-Wno-unused",
-  "-Wno-main",
-  "-Wno-maybe-uninitialized",
-  "-Werror",
+  "-Werror=implicit-function-declaration",
+  "-Werror=int-conversion",
+  "-Werror=incompatible-pointer-types",
+  "-Werror=return-type",
 ];
 const FLAVOUR_FLAGS = { release: ["-O2", "-g0"], debug: ["-Og", "-g"] };
 
@@ -63,10 +63,10 @@ export async function runTool(tool: string, args: string[], names: Map<string, s
 export async function compileC(source: string, flavour: Flavour, includes: string[], names: Map<string, string>): Promise<string> {
   const object = source.replace(/\.c$/, ".o");
   const args = [...MACHINE_FLAGS, ...FLAVOUR_FLAGS[flavour], ...MEANING_FLAGS, ...SHAPE_FLAGS];
-  const whole = path.basename(source) === "memory.c" ? [] : ["-fwhole-program", "-fcallgraph-info=su"];
+  const whole = path.basename(source) === "memory.c" ? [] : ["-fwhole-program"];
   const folders = includes.map((folder) => `-I${folder}`);
   const output = path.join(includes[0], path.basename(object));
-  await runTool("gcc", [...args, ...whole, ...folders, "-c", source, "-o", output], names, includes[0]);
+  await runTool("gcc", [...args, ...whole, "-fcallgraph-info=su", ...folders, "-c", source, "-o", output], names, includes[0]);
   return output;
 }
 
@@ -80,6 +80,7 @@ export async function assemble(module: ImageModule, machineFolder: string, outpu
         [
           ...MACHINE_FLAGS,
           `-DBOOT_STACK_SIZE=${module.bootStackSize}`,
+          `-DEMERGENCY_STACK_SIZE=${EMERGENCY_STACK_SIZE}`,
           `-I${machineFolder}`,
           "-c",
           path.join(machineFolder, file),
@@ -118,7 +119,7 @@ export async function link(objects: string[], staticData: number, machineFolder:
   await runTool(
     "ld",
     [
-      ...["-T", path.join(machineFolder, "image.ld"), "--no-relax", "-z", "max-page-size=4096"],
+      ...["-T", path.join(machineFolder, "image.ld"), "--no-check-sections", "-z", "max-page-size=4096"],
       ...["--defsym", `IMAGE_BASE=${IMAGE_BASE}`, "--defsym", `STATIC_DATA=${staticData}`],
       ...["-o", output, ...objects],
     ],
@@ -127,12 +128,12 @@ export async function link(objects: string[], staticData: number, machineFolder:
   );
 }
 
-/** Bytes of text of an object file that was compiled but not linked. */
-export async function textSize(objects: string[], folder: string): Promise<number> {
-  const table = await runTool("size", ["-A", ...objects], new Map(), folder);
-  let total = 0;
-  for (const [, size] of table.matchAll(/^\.text\S*\s+(\d+)/gm)) total += Math.ceil(Number(size) / 64) * 64;
-  return total;
+/** Bytes of text of a linked image. */
+export async function textSize(elf: string, folder: string): Promise<number> {
+  const symbols = await runTool("nm", [elf], new Map(), folder);
+  const end = /^([0-9a-f]+) \w text_end_exact$/m.exec(symbols);
+  if (!end) throw new Error("image.ld defines no text_end_exact");
+  return parseInt(end[1], 16) - IMAGE_BASE;
 }
 
 /** Writes the header with every CSR number of the list. */

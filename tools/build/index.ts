@@ -5,12 +5,14 @@ import path from "node:path";
 import { promisify } from "node:util";
 import { compileTypeScript, type CompiledModule } from "./assemblyscript.ts";
 import { isUpToDate, readRecord, writeRecord, type BuildRecord } from "./build-record.ts";
-import { MODULE_NAME, toCSource } from "./c-source.ts";
+import { MODULE_NAME, toCSource, type CSource } from "./c-source.ts";
 import { checkInterface, readCallGraph, refuseAllocation, refuseMutableGlobals, refuseRecursion } from "./checks.ts";
 import { BuildFailure } from "./failure.ts";
 import * as image from "./image.ts";
 import { lintSources } from "./lint.ts";
 import { HYPERVISOR, IMAGE_BASE, TEXT_STEP, workloadModule, type ImageModule } from "./modules.ts";
+import { readStackGraph, worstDepths } from "./stack-depth.ts";
+import { readFunctions, readableName, renamings, symbolTable } from "./symbols.ts";
 import { readWasm, type WasmInfo } from "./wasm-module.ts";
 
 /**
@@ -44,7 +46,7 @@ export interface BuildResult {
   c: string;
   /** Address of the first byte of static data. */
   memoryBase: number;
-  /** Worst-case bytes of stack, by exported function, the deepest of all under "worst". */
+  /** Worst-case bytes of stack, by exported function. */
   stackDepth: Record<string, number>;
   /** Bytes of the raw image. */
   imageSize: number;
@@ -108,8 +110,10 @@ class ModuleBuild {
     let room = record?.textRoom ?? TEXT_STEP * 4;
     for (let attempt = 0; attempt < 4; attempt++) {
       const compiled = await this.compile(IMAGE_BASE + room);
-      const needed = Math.ceil((await image.textSize(compiled.objects, this.workFolder)) / TEXT_STEP) * TEXT_STEP;
-      if (needed === room || (attempt > 1 && needed < room)) return this.finish(compiled, room);
+      const draft = path.join(this.workFolder, "draft.elf");
+      await image.link(compiled.objects, compiled.memoryBase, this.machineFolder, draft);
+      const needed = Math.ceil((await image.textSize(draft, this.workFolder)) / TEXT_STEP) * TEXT_STEP;
+      if (needed === room || (attempt > 1 && needed < room)) return this.finish(compiled, draft, room);
       this.log(`${this.module.name}: text needs ${needed / 1024} KiB, not ${room / 1024}: compiling again`);
       room = needed;
     }
@@ -124,7 +128,7 @@ class ModuleBuild {
     lintSources(module, root, compiled.files);
     const info = await this.step("Binaryen", () => Promise.resolve(this.optimise(compiled)));
     compiled.module.dispose();
-    const { c, names } = await this.step("wasm2c", () => this.writeC(info));
+    const { c, names, indirectTargets } = await this.step("wasm2c", () => this.writeC(info));
     image.writeCsrList(path.join(root, "hypervisor/riscv/csr.ts"), this.workFolder);
     const objects = await this.step("gcc", async () => {
       const includes = [this.workFolder, this.machineFolder];
@@ -136,7 +140,7 @@ class ModuleBuild {
       ]);
       return [...start, main, memory, data];
     });
-    return { objects, memoryBase, names, files: compiled.files };
+    return { objects, memoryBase, names, indirectTargets, files: compiled.files };
   }
 
   /** Checks the module as it was written, optimises it, and validates it before and after. */
@@ -160,21 +164,29 @@ class ModuleBuild {
     return info;
   }
 
-  private async writeC(info: WasmInfo): Promise<{ c: string; names: Map<string, string> }> {
+  private async writeC(info: WasmInfo): Promise<Omit<CSource, "text"> & { c: string }> {
     const raw = path.join(this.workFolder, "wasm2c.c");
     const wasm2c = path.join(path.dirname(requireFromHere.resolve("wabt/package.json")), "bin", "wasm2c");
     await run(process.execPath, [wasm2c, "--enable-memory64", "-n", MODULE_NAME, this.outputFile("wasm"), "-o", raw]);
-    const { text, names } = toCSource(readFileSync(raw, "utf8"), info, this.module.headers);
+    const { text, names, indirectTargets } = toCSource(readFileSync(raw, "utf8"), info, this.module.headers);
     writeFileSync(this.outputFile("c"), text);
-    return { c: this.outputFile("c"), names };
+    return { c: this.outputFile("c"), names, indirectTargets };
   }
 
-  private async finish(compiled: CompiledImage, textRoom: number): Promise<BuildResult> {
+  /** Adds the symbol table, links for good, gives the symbols their names, and checks the stack. */
+  private async finish(compiled: CompiledImage, draft: string, textRoom: number): Promise<BuildResult> {
     const elf = this.outputFile("elf");
     const bin = this.outputFile("bin");
+    const { names, files } = compiled;
+    const stackDepth = this.checkStack(compiled);
     await this.step("link", async () => {
-      await image.link(compiled.objects, compiled.memoryBase, this.machineFolder, elf);
-      await image.runTool("objcopy", ["-O", "binary", elf, bin], compiled.names, this.workFolder);
+      const functions = await readFunctions(draft, this.module, names, files, this.workFolder);
+      const table = await image.blockObject(symbolTable(functions), ".symbol_table", "symbol-table", this.workFolder);
+      await image.link([...compiled.objects, table], compiled.memoryBase, this.machineFolder, elf);
+      const renamed = path.join(this.workFolder, "renamed-symbols");
+      writeFileSync(renamed, renamings(functions));
+      await image.runTool("objcopy", [`--redefine-syms=${renamed}`, elf], names, this.workFolder);
+      await image.runTool("objcopy", ["-O", "binary", elf, bin], names, this.workFolder);
     });
     const result: BuildResult = {
       elf,
@@ -182,12 +194,34 @@ class ModuleBuild {
       wasm: this.outputFile("wasm"),
       c: this.outputFile("c"),
       memoryBase: compiled.memoryBase,
-      stackDepth: {},
+      stackDepth,
       imageSize: readFileSync(bin).length,
       rebuilt: true,
     };
     writeRecord(this.recordFile, this.root, compiled.files, textRoom, result);
     return result;
+  }
+
+  /** Worst-case depth of every entry, in bytes. */
+  private checkStack({ names, files, indirectTargets }: CompiledImage): Record<string, number> {
+    const graphs = [`${this.module.output}.ci`, "memory.ci"].map((file) =>
+      readFileSync(path.join(this.workFolder, file), "utf8"),
+    );
+    const readable = (symbol: string): string => {
+      const wasmName = names.get(symbol.replace(/\..*/, ""));
+      return wasmName === undefined ? symbol : readableName(wasmName, this.module, files);
+    };
+    const roots = Object.keys(this.module.exports);
+    const depths = worstDepths(readStackGraph(graphs, indirectTargets), roots, readable);
+    const failures: string[] = [];
+    for (const { entries, size, what } of this.module.stacks) {
+      const bytes = entries.reduce((sum, entry) => sum + depths.get(entry)!.bytes, 0);
+      if (bytes <= size) continue;
+      const path = entries.map((entry) => depths.get(entry)!.path.join(" -> ")).join(", then ");
+      failures.push(`${what} has ${size} bytes, but up to ${bytes} are used: ${path}`);
+    }
+    if (failures.length > 0) throw new BuildFailure(...failures);
+    return Object.fromEntries([...depths].map(([name, { bytes }]) => [name, bytes]));
   }
 
   private outputFile(extension: string): string {
@@ -207,5 +241,6 @@ interface CompiledImage {
   memoryBase: number;
   /** C name -> wasm name. */
   names: Map<string, string>;
+  indirectTargets: string[];
   files: string[];
 }

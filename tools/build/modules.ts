@@ -18,12 +18,18 @@ export interface ImageModule {
   /** Folders in which raw loads and stores are allowed. */
   rawMemoryFolders: string[];
   bootStackSize: number;
+  /** Stacks, with the entries that can be on each at the same time. */
+  stacks: { what: string; size: number; entries: string[] }[];
 }
 
 /** Address at which the firmware enters an image, and a host a guest's. */
 export const IMAGE_BASE = 0x8020_0000;
 /** Bytes of the stack of one hart. The worst case of every entry must fit. */
 export const STACK_SIZE = 16 * 1024;
+/** Bytes of the boot hart's stack in a test VM. */
+export const WORKLOAD_STACK_SIZE = 2 * STACK_SIZE;
+/** Bytes of the stack for a trap of the hypervisor itself, without the saved registers. */
+export const EMERGENCY_STACK_SIZE = 4 * 1024;
 /** Text is given room in steps of this size, so that static data rarely moves. */
 export const TEXT_STEP = 8 * 1024;
 
@@ -49,6 +55,10 @@ export const HYPERVISOR: ImageModule = {
   output: "salus",
   rawMemoryFolders: ["hypervisor/lib/", "hypervisor/riscv/"],
   bootStackSize: STACK_SIZE,
+  stacks: [
+    ...["boot", "bootSecondary", "trap"].map((entry) => ({ what: "a hart's stack", size: STACK_SIZE, entries: [entry] })),
+    { what: "the emergency stack", size: EMERGENCY_STACK_SIZE, entries: ["panicTrap"] },
+  ],
 };
 
 /** The test VM `workloads/<name>/main.ts`. */
@@ -68,6 +78,7 @@ export function workloadModule(name: string): ImageModule {
     },
     output: name,
     rawMemoryFolders: ["workloads/", "hypervisor/lib/", "hypervisor/riscv/"],
-    bootStackSize: 2 * STACK_SIZE,
+    bootStackSize: WORKLOAD_STACK_SIZE,
+    stacks: [{ what: "the boot hart's stack", size: WORKLOAD_STACK_SIZE, entries: ["main", "trap"] }],
   };
 }
