@@ -1,0 +1,33 @@
+import assert from "node:assert/strict";
+import { statSync } from "node:fs";
+import { test } from "node:test";
+import { buildArtifacts } from "../../tools/artifacts.ts";
+import { locateQemu } from "../../tools/qemu/locate.ts";
+import { qemuArguments } from "../../tools/qemu/machine.ts";
+import { lastLines, ProtocolReader, shortcomings } from "../../tools/qemu/protocol.ts";
+import { runQemu } from "../../tools/qemu/runner.ts";
+import { MATRIX } from "./matrix.ts";
+
+/** Boots the test host on every machine of the matrix. */
+
+const TIMEOUT_SECONDS = 120;
+
+const qemu = locateQemu(process.env["QEMU"]);
+assert(qemu !== undefined, "QEMU is missing; to install it, run: salus setup");
+const flavour = process.env["SALUS_FLAVOUR"] === "debug" ? "debug" : "release";
+const artifacts = await buildArtifacts({ flavour, log: () => {} });
+const hostImage = { file: artifacts.hostImage, bytes: statSync(artifacts.hostImage).size };
+
+for (const { name, machine } of MATRIX) {
+  test(name, async () => {
+    const result = await runQemu({
+      executable: qemu,
+      arguments: qemuArguments(machine, { hypervisor: artifacts.hypervisor, hostImage }),
+      timeoutSeconds: TIMEOUT_SECONDS,
+    });
+    const reader = new ProtocolReader();
+    for (const line of result.lines) reader.read(line);
+    const reasons = shortcomings(reader, result);
+    assert(reasons.length === 0, `${reasons.join("\n")}\nThe last lines:\n${lastLines(result.lines)}`);
+  });
+}

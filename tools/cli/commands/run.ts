@@ -1,0 +1,71 @@
+import { statSync } from "node:fs";
+import { buildArtifacts, buildHypervisorOnly, type Artifacts } from "../../artifacts.ts";
+import { UsageError } from "../../failure.ts";
+import { qemuArguments, type Boot } from "../../qemu/machine.ts";
+import { Presenter } from "../../qemu/presenter.ts";
+import { runQemu } from "../../qemu/runner.ts";
+import { ensureTools, type Need } from "../../setup/index.ts";
+import { coloursFor } from "../../terminal.ts";
+import { machineFrom, qemuChoice, type MachineFlags, type RunFlags } from "../machine-options.ts";
+import { progress } from "../report.ts";
+
+/**
+ * `salus run tellus`: builds what changed, boots it and shows how the test host fares.
+ *
+ * @returns true if all went well
+ */
+export async function runTellus(flags: RunFlags): Promise<boolean> {
+  const prepared = await prepare(flags);
+  const presenter = new Presenter({
+    write: (line) => process.stdout.write(`${line}\n`),
+    colours: coloursFor(process.stdout, flags.plain),
+    raw: flags.plain ?? false,
+    verbose: flags.verbose ?? false,
+  });
+  const result = await runQemu({
+    executable: prepared.qemu,
+    arguments: prepared.arguments,
+    timeoutSeconds: flags.timeout === 0 ? undefined : flags.timeout,
+    onLine: (line) => presenter.line(line),
+  });
+  return presenter.finish(result);
+}
+
+export interface Prepared {
+  qemu: string;
+  arguments: string[];
+  /** The hypervisor's ELF. */
+  hypervisor: string;
+  /** The test host's ELF; undefined for somebody else's image. */
+  hostElf: string | undefined;
+}
+
+/**
+ * Installs, builds and puts the command line together.
+ *
+ * @throws Failure, BuildFailure
+ */
+export async function prepare(flags: MachineFlags & { guestImage?: string }): Promise<Prepared> {
+  const machine = machineFrom(flags);
+  const needs: Need[] = ["compiler", "qemu"];
+  const otherImage = flags.guestImage === undefined ? undefined : imageOf(flags.guestImage);
+  const tools = await ensureTools({ needs, qemu: qemuChoice(flags), log: progress });
+  const options = { flavour: flags.debug ? "debug" : "release", log: progress } as const;
+
+  let hypervisor: string;
+  let artifacts: Artifacts | undefined;
+  if (otherImage) hypervisor = await buildHypervisorOnly(options);
+  else {
+    artifacts = await buildArtifacts(options);
+    hypervisor = artifacts.hypervisor;
+  }
+  const boot: Boot = { hypervisor, hostImage: otherImage ?? imageOf(artifacts!.hostImage) };
+  if (flags.append !== undefined) boot.arguments = flags.append;
+  return { qemu: tools.qemu!, arguments: qemuArguments(machine, boot), hypervisor, hostElf: artifacts?.hostElf };
+}
+
+function imageOf(file: string): { file: string; bytes: number } {
+  const status = statSync(file, { throwIfNoEntry: false });
+  if (!status?.isFile() || status.size === 0) throw new UsageError(`${file} is not a host image`);
+  return { file, bytes: status.size };
+}

@@ -1,0 +1,63 @@
+import { ensureTools } from "../../setup/index.ts";
+import { coloursFor } from "../../terminal.ts";
+import { runNodeTests, type NodeTestOptions } from "../../test/node-tests.ts";
+import { select } from "../../test/suites.ts";
+import { Tally } from "../../test/tally.ts";
+import { progress } from "../report.ts";
+import { checkInto } from "./check.ts";
+
+export interface TestFlags {
+  only?: string;
+  qemu?: string;
+  debug?: boolean;
+  plain?: boolean;
+  verbose?: boolean;
+}
+
+/**
+ * `salus test`: checks, unit tests and the QEMU matrix, or what the names say.
+ *
+ * @returns true if something ran and nothing failed
+ */
+export async function test(names: string[], flags: TestFlags): Promise<boolean> {
+  const selection = select(names);
+  const tally = new Tally(coloursFor(process.stdout, flags.plain), (line) => process.stdout.write(`${line}\n`));
+  const { unit, qemu } = selection.files;
+  const choice = flags.qemu ?? (process.env["QEMU"] || undefined);
+  if (unit.length + qemu.length > 0) {
+    await ensureTools({ needs: qemu.length > 0 ? ["compiler", "qemu"] : ["compiler"], qemu: choice, log: progress });
+  }
+  // The test processes read the same variables as the command line.
+  if (choice !== undefined) process.env["QEMU"] = choice;
+  if (flags.debug) process.env["SALUS_FLAVOUR"] = "debug";
+
+  const options: Omit<NodeTestOptions, "files" | "showTests"> = {
+    tally,
+    only: flags.only,
+    signal: abortWhenTold(),
+  };
+  if (selection.check) await checkInto(tally);
+  if (unit.length > 0) {
+    tally.suite("Unit tests");
+    await runNodeTests({ ...options, files: unit, showTests: flags.verbose ?? false });
+  }
+  if (qemu.length > 0) {
+    tally.suite("QEMU");
+    // One machine at a time: the runs are timed, and an emulated machine uses all processors.
+    await runNodeTests({ ...options, files: qemu, showTests: true, concurrency: 1 });
+  }
+  return tally.close();
+}
+
+/** Aborts when this process is told to end, so that no test process is left behind. */
+function abortWhenTold(): AbortSignal {
+  const controller = new AbortController();
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+    process.once(signal, () => {
+      controller.abort();
+      // Told once more, or when all is ended, it ends by the same signal.
+      setTimeout(() => process.kill(process.pid, signal), 500).unref();
+    });
+  }
+  return controller.signal;
+}

@@ -1,0 +1,155 @@
+import { Command, CommanderError, Option } from "commander";
+import { readFileSync } from "node:fs";
+import path from "node:path";
+import { repository } from "../repository.ts";
+import { addMachineOptions, wholeNumber, type MachineFlags, type RunFlags } from "./machine-options.ts";
+import type { GdbFlags } from "./commands/gdb.ts";
+import type { TestFlags } from "./commands/test.ts";
+
+/** The command line: which commands there are, and what they take. Commands are loaded when they are run. */
+
+const DEFAULT_TIMEOUT_SECONDS = 180;
+const DEFAULT_GDB_PORT = 1234;
+
+/** What a command comes to: false is a failure that it has reported itself. */
+type Outcome = Promise<boolean>;
+
+export interface Commands {
+  build(flags: { debug?: boolean }): Outcome;
+  run(flags: RunFlags): Outcome;
+  gdb(flags: GdbFlags): Outcome;
+  image(host: string, guest: string, flags: { output: string }): Outcome;
+  test(names: string[], flags: TestFlags): Outcome;
+  check(flags: { plain?: boolean }): Outcome;
+  setup(flags: { qemu?: string }): Outcome;
+}
+
+const COMMANDS: Commands = {
+  build: async (flags) => (await import("./commands/build.ts")).build(flags),
+  run: async (flags) => (await import("./commands/run.ts")).runTellus(flags),
+  gdb: async (flags) => (await import("./commands/gdb.ts")).debugTellus(flags),
+  image: async (host, guest, flags) => (await import("./commands/image.ts")).image(host, guest, flags),
+  test: async (names, flags) => (await import("./commands/test.ts")).test(names, flags),
+  check: async (flags) => (await import("./commands/check.ts")).check(flags),
+  setup: async (flags) => (await import("./commands/setup.ts")).setup(flags),
+};
+
+const plain = new Option("--plain", "no colours, no marks: the lines as they are");
+
+/**
+ * Reads the command line and runs what it says.
+ *
+ * @param args what follows the command's name
+ * @param write receives help and messages; by default they go to stdout and stderr
+ * @returns the exit status: 0, 1 for a failure, 2 for a command line without a meaning
+ */
+export async function main(
+  args: string[],
+  commands: Commands = COMMANDS,
+  write?: { out: (text: string) => void; err: (text: string) => void },
+): Promise<number> {
+  let succeeded = true;
+  const program = describe(commands, (outcome) => (succeeded = outcome));
+  for (const command of [program, ...program.commands]) {
+    command.exitOverride().configureOutput({
+      // One line: "error: unknown option '--x'" becomes "salus: unknown option '--x'".
+      outputError: (text, writeText) =>
+        writeText(
+          `salus: ${text
+            .replace(/^error: /, "")
+            .trim()
+            .replaceAll("\n", " ")}\n`,
+        ),
+      ...(write ? { writeOut: write.out, writeErr: write.err } : {}),
+    });
+  }
+  try {
+    await program.parseAsync(args, { from: "user" });
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    return error.exitCode === 0 ? 0 : 2;
+  }
+  return succeeded ? 0 : 1;
+}
+
+function describe(commands: Commands, done: (outcome: boolean) => void): Command {
+  const program = new Command("salus")
+    .description("Builds, runs and tests Salus, a micro hypervisor for RISC-V confidential computing.")
+    .version(packageVersion())
+    .helpCommand(false)
+    .showSuggestionAfterError();
+
+  program
+    .command("build")
+    .description("build the hypervisor, the test host and its guest into build/")
+    .option("--debug", "hardly optimised, with debug information")
+    .action(async (flags: { debug?: boolean }) => done(await commands.build(flags)));
+
+  const run = program
+    .command("run")
+    .description("boot Salus in QEMU with the test host, and show how it fares")
+    .addArgument(whatToRun(program));
+  addMachineOptions(run)
+    .option("--guest-image <file>", "a composite host image to run instead of the built one")
+    .addOption(
+      new Option("--timeout <seconds>", "stop the machine after this time; 0 is never")
+        .default(DEFAULT_TIMEOUT_SECONDS)
+        .argParser(wholeNumber(0)),
+    )
+    .addOption(plain)
+    .option("--verbose", "the firmware's lines too")
+    .action(async (_what: string, flags: RunFlags) => done(await commands.run(flags)));
+
+  const gdb = program
+    .command("gdb")
+    .description("boot Salus in QEMU, stopped at its first instruction, with a debugger attached (GDB, GDB_ARGS)")
+    .addArgument(whatToRun(program));
+  addMachineOptions(gdb)
+    .option("--guest-image <file>", "a composite host image to run instead of the built one")
+    .addOption(new Option("--port <n>", "TCP port of the machine").default(DEFAULT_GDB_PORT).argParser(wholeNumber(1)))
+    .action(async (_what: string, flags: GdbFlags) => done(await commands.gdb(flags)));
+
+  program
+    .command("image")
+    .description("pack a raw host binary and a raw guest binary into one composite host image")
+    .argument("<host>", "raw binary of the host, 2 MiB at most")
+    .argument("<guest>", "raw binary of the guest")
+    .requiredOption("-o, --output <file>", "where to write the image")
+    .action(async (host: string, guest: string, flags: { output: string }) =>
+      done(await commands.image(host, guest, flags)),
+    );
+
+  program
+    .command("test")
+    .description("run the checks, the unit tests and the QEMU matrix, or those that are named")
+    .argument("[names...]", "check, unit, qemu, or a part of a test file's path")
+    .option("--only <text>", "only tests whose name contains this")
+    .option("--qemu <path>", "QEMU's executable or source tree (QEMU)")
+    .option("--debug", "use the debug build")
+    .addOption(plain)
+    .option("--verbose", "show every test")
+    .action(async (names: string[], flags: TestFlags) => done(await commands.test(names, flags)));
+
+  program
+    .command("check")
+    .description("check types, lint and format")
+    .addOption(plain)
+    .action(async (flags: { plain?: boolean }) => done(await commands.check(flags)));
+
+  program
+    .command("setup")
+    .description("install the compiler and the emulator where they are missing (Debian 12 and later)")
+    .option("--qemu <path>", "QEMU's executable or source tree (QEMU)")
+    .action(async (flags: Pick<MachineFlags, "qemu">) => done(await commands.setup(flags)));
+
+  return program;
+}
+
+function whatToRun(program: Command): ReturnType<Command["createArgument"]> {
+  return program.createArgument("<what>", "tellus, the test host").choices(["tellus"]);
+}
+
+function packageVersion(): string {
+  const content = readFileSync(path.join(repository, "package.json"), "utf8");
+  return (JSON.parse(content) as { version: string }).version;
+}

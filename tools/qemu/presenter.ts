@@ -1,0 +1,116 @@
+import { FAILED_MARK, OPEN_MARK, PASSED_MARK, type Colours } from "../terminal.ts";
+import { lastLines, ProtocolReader, shortcomings, type Step } from "./protocol.ts";
+import type { RunResult } from "./runner.ts";
+
+/** Shows a test run to a person while it goes on: who speaks, which steps passed, and how it ended. */
+
+export interface PresenterOptions {
+  /** Writes one line. */
+  write: (line: string) => void;
+  colours: Colours;
+  /** The serial port's lines as they are, and nothing else but the summary. */
+  raw?: boolean;
+  /** Shows the firmware's lines too. */
+  verbose?: boolean;
+}
+
+type Speaker = "QEMU" | "Firmware" | "Salus" | "Tellus" | "Guest";
+
+/** Lines with which somebody begins to speak. */
+const ENTRANCES: [RegExp, Speaker][] = [
+  [/^OpenSBI v/, "Firmware"],
+  [/^(TEST: |PASS: )?Salus\b/, "Salus"],
+  [/^Tellus\b/, "Tellus"],
+  [/^Hello world from Tellus guest/, "Guest"],
+];
+/** The guest's last words: what follows is the host's. */
+const GUEST_LEAVES = /^Exiting guest/;
+
+export class Presenter {
+  readonly #options: PresenterOptions;
+  readonly #reader = new ProtocolReader();
+  #speaker: Speaker = "QEMU";
+  #firmwareLines: string[] = [];
+  #panicking = false;
+
+  constructor(options: PresenterOptions) {
+    this.#options = options;
+  }
+
+  /** Shows one line of the serial port. */
+  line(line: string): void {
+    const meaning = this.#reader.read(line);
+    if (this.#options.raw) {
+      this.#options.write(line);
+      return;
+    }
+    this.#changeSpeaker(line);
+    const { bold, dim, green, red } = this.#options.colours;
+    if (meaning.kind === "panic") this.#panicking = true;
+    if (meaning.kind === "ended") this.#step(meaning.step);
+    else if (meaning.kind === "panic") this.#write(bold(red(line)));
+    else if (this.#panicking) this.#write(red(line));
+    else if (meaning.kind === "all-ok") this.#write(bold(green(line)));
+    else if (meaning.kind === "text") this.#text(line, dim);
+    if (GUEST_LEAVES.test(line)) this.#enter("Tellus");
+  }
+
+  /**
+   * Shows the end of the run: what is missing, and the counts.
+   *
+   * @returns true if the run was a success
+   */
+  finish(result: RunResult): boolean {
+    const { bold, green, red, yellow } = this.#options.colours;
+    const write = this.#options.write;
+    const reasons = shortcomings(this.#reader, result);
+    if (!this.#options.raw) {
+      for (const step of this.#reader.steps) if (step.outcome === "unfinished") this.#step(step);
+      if (reasons.length > 0 && this.#speaker === "Firmware" && !this.#options.verbose) {
+        write(lastLines(this.#firmwareLines));
+      }
+      write("");
+    }
+    for (const reason of reasons) write(red(`${FAILED_MARK} ${reason}`));
+    const failed = this.#reader.count("failed");
+    const open = this.#reader.count("unfinished");
+    const counts = `${this.#reader.count("passed")} passed, ${failed} failed`;
+    const paint = reasons.length > 0 ? red : open > 0 ? yellow : green;
+    write(bold(paint(counts + (open > 0 ? `, ${open} without a result` : ""))) + ` in ${result.seconds.toFixed(1)} s`);
+    return reasons.length === 0;
+  }
+
+  #changeSpeaker(line: string): void {
+    const speaker = ENTRANCES.find(([pattern]) => pattern.test(line))?.[1];
+    if (speaker === undefined || speaker === this.#speaker) return;
+    // The hypervisor's word while host and guest run is shown among theirs.
+    if (speaker === "Salus" && this.#speaker !== "Firmware" && this.#speaker !== "QEMU") return;
+    this.#enter(speaker);
+    if (speaker === "Firmware" && !this.#options.verbose) this.#options.write(`  ${this.#options.colours.dim(line)}`);
+  }
+
+  #enter(speaker: Speaker): void {
+    if (this.#speaker === speaker) return;
+    this.#speaker = speaker;
+    this.#options.write(this.#options.colours.bold(this.#options.colours.cyan(speaker)));
+  }
+
+  #step(step: Step): void {
+    const { green, red, yellow } = this.#options.colours;
+    if (step.outcome === "passed") this.#write(`${green(PASSED_MARK)} ${step.name}`);
+    else if (step.outcome === "failed") this.#write(red(`${FAILED_MARK} ${step.name}`));
+    else this.#write(yellow(`${OPEN_MARK} ${step.name} (no result)`));
+  }
+
+  #text(line: string, dim: (text: string) => string): void {
+    if (this.#speaker === "Firmware") {
+      this.#firmwareLines.push(line);
+      if (!this.#options.verbose) return;
+    }
+    if (line.trim() !== "") this.#write(this.#speaker === "Firmware" || this.#speaker === "Salus" ? dim(line) : line);
+  }
+
+  #write(line: string): void {
+    this.#options.write(`  ${line}`);
+  }
+}

@@ -1,0 +1,69 @@
+import {
+  compareVersions,
+  findOnPath,
+  FIRMWARE_NAME,
+  formatVersion,
+  inspectQemu,
+  locateQemu,
+  OLDEST_QEMU,
+  QEMU_NAME,
+} from "../qemu/locate.ts";
+import { Failure } from "../failure.ts";
+
+/** What this machine has of the programs that Salus is built and run with. */
+
+export const COMPILER = "riscv64-unknown-elf-gcc";
+
+export type Need = "compiler" | "qemu";
+
+export interface Found {
+  compiler: string | undefined;
+  qemu: string | undefined;
+}
+
+export interface Missing {
+  need: Need;
+  /** What is missing, as the end of a sentence. */
+  what: string;
+  /** A person chose this program: no package replaces it. */
+  chosen: boolean;
+}
+
+/**
+ * Looks for what `needs` names. `qemuChoice` is the QEMU that was asked for, if one was.
+ *
+ * @throws UsageError if that is no QEMU
+ */
+export async function inspectMachine(
+  needs: readonly Need[],
+  qemuChoice?: string,
+): Promise<{ found: Found; missing: Missing[] }> {
+  const found: Found = { compiler: undefined, qemu: undefined };
+  const missing: Missing[] = [];
+  if (needs.includes("compiler")) {
+    found.compiler = findOnPath(COMPILER);
+    if (found.compiler === undefined) missing.push({ need: "compiler", what: COMPILER, chosen: false });
+  }
+  if (needs.includes("qemu")) {
+    const what = await qemuShortcoming(locateQemu(qemuChoice), found);
+    if (what !== undefined) missing.push({ need: "qemu", what, chosen: (qemuChoice ?? "") !== "" });
+  }
+  return { found, missing };
+}
+
+async function qemuShortcoming(executable: string | undefined, found: Found): Promise<string | undefined> {
+  const oldest = `${OLDEST_QEMU.major}.${OLDEST_QEMU.minor}`;
+  if (executable === undefined) return `${QEMU_NAME} ${oldest} or newer`;
+  const facts = await inspectQemu(executable);
+  if (compareVersions(facts.version, OLDEST_QEMU) < 0) {
+    return `${QEMU_NAME} ${oldest} or newer (${executable} is ${formatVersion(facts.version)})`;
+  }
+  if (facts.firmware === undefined) return `OpenSBI for QEMU (${FIRMWARE_NAME} in a data folder of ${executable})`;
+  found.qemu = executable;
+  return undefined;
+}
+
+/** The error for a machine on which nothing can be installed for the user. */
+export function pleaseInstall(missing: Missing[], why: string): Failure {
+  return new Failure(`missing: ${missing.map(({ what }) => what).join("; ")}. ${why}`);
+}

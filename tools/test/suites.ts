@@ -1,0 +1,50 @@
+import { globSync } from "node:fs";
+import path from "node:path";
+import { UsageError } from "../failure.ts";
+import { repository } from "../repository.ts";
+
+/** What `salus test` can run, and which of it the names on the command line mean. */
+
+export const CHECK_SUITE = "check";
+export const TEST_SUITES = ["unit", "qemu"] as const;
+
+export interface Selection {
+  check: boolean;
+  /** Test files, by suite. */
+  files: Record<(typeof TEST_SUITES)[number], string[]>;
+}
+
+/** All test files of a suite, sorted. */
+export function testFiles(suite: string): string[] {
+  return globSync(`tests/${suite}/**/*.test.ts`, { cwd: repository })
+    .map((file) => path.join(repository, file))
+    .sort();
+}
+
+/**
+ * Resolves names: a suite, or a part of a test file's path. No names mean everything.
+ *
+ * @throws UsageError if a name means nothing
+ */
+export function select(names: string[], filesOf: (suite: string) => string[] = testFiles): Selection {
+  const selection: Selection = { check: names.length === 0, files: { unit: [], qemu: [] } };
+  const all = TEST_SUITES.map((suite) => ({ suite, files: filesOf(suite) }));
+  if (names.length === 0) for (const { suite, files } of all) selection.files[suite] = files;
+  for (const name of names) {
+    if (name === CHECK_SUITE) {
+      selection.check = true;
+      continue;
+    }
+    let found = false;
+    for (const { suite, files } of all) {
+      const matching = name === suite ? files : files.filter((file) => path.relative(repository, file).includes(name));
+      found ||= matching.length > 0;
+      selection.files[suite] = [...new Set([...selection.files[suite], ...matching])].sort();
+    }
+    if (!found)
+      throw new UsageError(
+        `no test is called "${name}"; give ${[CHECK_SUITE, ...TEST_SUITES].join(", ")} or a part of a file's path`,
+      );
+  }
+  return selection;
+}
