@@ -74,7 +74,7 @@ const BUFFER_SIZE: u32 = 192;
 export const CONSOLE_RECORD_SIZE: usize = <usize>HEADER_SIZE + <usize>BUFFER_SIZE;
 
 /** DBCN calls that take nothing before the rest goes to the legacy putchar. */
-const MAX_REFUSALS: u32 = 10_000;
+const MAX_REFUSALS: u32 = 1_000;
 
 const NEWLINE: u32 = 0x0a;
 const CARRIAGE_RETURN: u32 = 0x0d;
@@ -112,6 +112,7 @@ export function beginLine(): void {
 export function endLine(): void {
   const record = consoleRecord();
   if (record == null) return newline();
+  if (!isHolder(record)) return; // a panic elsewhere took it from us
   if (record.depth == 1 && record.column != 0) append(record, NEWLINE, true);
   leave(record);
 }
@@ -150,7 +151,7 @@ export function putHex(value: u64): void {
   let shift: u64 = 60;
   while (shift > 0 && value >> shift == 0) shift -= 4;
   while (true) {
-    const digit = <u32>(value >> shift) & 0xf;
+    const digit = (<u32>(value >> shift)) & 0xf;
     putChar(digit < 10 ? 0x30 + digit : 0x57 + digit);
     if (shift == 0) break;
     shift -= 4;
@@ -242,20 +243,23 @@ function endPart(): void {
   if (record != null) leave(record);
 }
 
+/** Whether this hart has the lock. Only this hart ever stores its own record there, so the answer cannot change under us. */
+function isHolder(record: Console): bool {
+  return read64(record.holderAddress()) == <u64>hartRecord();
+}
+
 /** Takes the lock, or goes one deeper if this hart has it. */
 function enter(record: Console): void {
-  const self = <u64>hartRecord();
-  // Only this hart ever stores its own record there, so a match cannot change under us.
-  if (read64(record.holderAddress()) != self) {
+  if (!isHolder(record)) {
     lockAcquire(record.lockAddress());
-    write64(record.holderAddress(), self);
+    write64(record.holderAddress(), <u64>hartRecord());
   }
   record.depth++;
 }
 
 /** Undoes one `enter`; the last one sends the buffer and frees the lock. */
 function leave(record: Console): void {
-  if (read64(record.holderAddress()) != <u64>hartRecord()) return; // a panic elsewhere took it from us
+  if (!isHolder(record)) return;
   if (--record.depth != 0) return;
   flush(record);
   write64(record.holderAddress(), 0);

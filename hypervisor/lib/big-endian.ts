@@ -16,7 +16,7 @@ export function readBig32(address: usize): u32 {
 }
 
 export function readBig64(address: usize): u64 {
-  return (<u64>readBig32(address) << 32) | <u64>readBig32(address + 4);
+  return ((<u64>readBig32(address)) << 32) | (<u64>readBig32(address + 4));
 }
 
 export function writeBig32(address: usize, value: u32): void {

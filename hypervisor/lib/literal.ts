@@ -5,7 +5,7 @@
 
 /** Characters of a literal. */
 export function literalLength(text: string): usize {
-  return <usize>load<u32>(changetype<usize>(text) - 4) >> 1;
+  return (<usize>load<u32>(changetype<usize>(text) - 4)) >> 1;
 }
 
 /** Character `index` of a literal; our literals are ASCII, so this is also its byte. */

@@ -132,7 +132,7 @@ export function featureName(feature: Feature): string {
 // @ts-ignore: decorator
 @inline
 export function featureMask(feature: Feature): u64 {
-  return <u64>1 << <u64>feature;
+  return (<u64>1) << (<u64>feature);
 }
 
 // @ts-ignore: decorator
@@ -255,7 +255,8 @@ function featureOf(name: usize, length: u64): u64 {
 
 /** The modes of a `mmu-type` (a mode implies the smaller ones); 0 for an unknown one. */
 export function featuresOfMmuType(text: usize, length: u64): u64 {
-  if (bytesAre(text, length, "riscv,sv57")) return featureMask(Feature.Sv39) | featureMask(Feature.Sv48) | featureMask(Feature.Sv57);
+  if (bytesAre(text, length, "riscv,sv57"))
+    return featureMask(Feature.Sv39) | featureMask(Feature.Sv48) | featureMask(Feature.Sv57);
   if (bytesAre(text, length, "riscv,sv48")) return featureMask(Feature.Sv39) | featureMask(Feature.Sv48);
   return bytesAre(text, length, "riscv,sv39") ? featureMask(Feature.Sv39) : 0;
 }

@@ -179,7 +179,7 @@ export function cellAt(fdt: usize, property: u32, index: u64): u32 {
 /** A number of `cells` (0, 1 or 2) cells from cell `index` on. */
 export function numberAt(fdt: usize, property: u32, index: u64, cells: u32): u64 {
   let value: u64 = 0;
-  for (let i: u32 = 0; i < cells; i++) value = (value << 32) | <u64>cellAt(fdt, property, index + <u64>i);
+  for (let i: u32 = 0; i < cells; i++) value = (value << 32) | (<u64>cellAt(fdt, property, index + <u64>i));
   return value;
 }
 
@@ -202,7 +202,7 @@ export function propertyHas(fdt: usize, property: u32, text: string): bool {
   if (property == 0) return false;
   const end = propertyLength(fdt, property);
   const address = propertyValue(fdt, property);
-  for (let at: u64 = 0; at < end; ) {
+  for (let at: u64 = 0; at < end;) {
     const length = textLength(address + <usize>at, end - at);
     const size = length < 0 ? end - at : <u64>length;
     if (bytesAre(address + <usize>at, size, text)) return true;
@@ -215,9 +215,7 @@ export function propertyHas(fdt: usize, property: u32, text: string): bool {
 export function sameValue(fdt: usize, a: u32, b: u32): bool {
   if (a == 0 || b == 0) return a == b;
   const length = propertyLength(fdt, a);
-  return (
-    length == propertyLength(fdt, b) && bytesEqual(propertyValue(fdt, a), propertyValue(fdt, b), length)
-  );
+  return length == propertyLength(fdt, b) && bytesEqual(propertyValue(fdt, a), propertyValue(fdt, b), length);
 }
 
 // ---- What most nodes have

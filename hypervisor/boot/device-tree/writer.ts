@@ -6,7 +6,6 @@ import { literalChar, literalLength } from "../../lib/literal";
 import {
   MAX_TREE_DEPTH,
   PROPERTY_HEADER_SIZE,
-  TREE_HEADER_SIZE,
   TREE_LAST_COMPATIBLE_VERSION,
   TREE_MAGIC,
   TREE_VERSION,
@@ -74,7 +73,7 @@ export function beginNodeAt(writer: TreeWriter, name: string, unit: u64): void {
   let shift: u64 = 60;
   while (shift > 0 && unit >> shift == 0) shift -= 4;
   while (true) {
-    const digit = <u32>(unit >> shift) & 0xf;
+    const digit = (<u32>(unit >> shift)) & 0xf;
     putByte(writer, digit < 10 ? 0x30 + digit : 0x57 + digit);
     if (shift == 0) break;
     shift -= 4;
@@ -306,7 +305,7 @@ function setName(writer: TreeWriter, size: u32): void {
   const limit = writer.stringsLimit;
   let name = fresh;
   // Strings follow each other, each with its NUL, so one walk visits them all.
-  for (let at = fresh + size; at < limit; ) {
+  for (let at = fresh + size; at < limit;) {
     const length = <u32>textLength(writer.buffer + <usize>at, <u64>(limit - at)) + 1;
     if (length == size && bytesEqual(writer.buffer + <usize>at, writer.buffer + <usize>fresh, <u64>size)) {
       name = at;

@@ -126,7 +126,8 @@ export function buildFdt(root: FdtNode, reservations: Fdt["reservations"] = []):
   const structure: number[] = [];
   const strings: number[] = [];
   const offsets = new Map<string, number>();
-  const push32 = (value: number) => structure.push(value >>> 24, (value >>> 16) & 255, (value >>> 8) & 255, value & 255);
+  const push32 = (value: number) =>
+    structure.push(value >>> 24, (value >>> 16) & 255, (value >>> 8) & 255, value & 255);
   const pad = () => {
     while (structure.length & 3) structure.push(0);
   };
@@ -177,7 +178,11 @@ export function formatFdt(node: FdtNode, indent = ""): string {
   for (const [name, value] of node.properties) {
     const text = latin.decode(value);
     const printable = /^([\x20-\x7e]+\0)+$/.test(text);
-    const shown = printable ? JSON.stringify(text.replace(/\0$/, "").split("\0")) : cellsOf(node, name).map((cell) => "0x" + cell.toString(16)).join(" ");
+    const shown = printable
+      ? JSON.stringify(text.replace(/\0$/, "").split("\0"))
+      : cellsOf(node, name)
+          .map((cell) => "0x" + cell.toString(16))
+          .join(" ");
     lines.push(`${indent}  ${name} = ${shown}`);
   }
   for (const child of node.children) lines.push(formatFdt(child, indent + "  "));
