@@ -1,0 +1,67 @@
+import { csrSet, loadAcquire64, read64, storeRelease64, wfi, write64 } from "./hw";
+import { SIE } from "../../hypervisor/riscv/csr";
+import { waitUntilAtLeast } from "./deadline";
+import { clearSoftwareInterrupt, SIE_SOFTWARE } from "./interrupts";
+import { TestHart, thisHart } from "./records";
+import { sendIpi } from "./sbi";
+
+/**
+ * Work for secondary harts: the boot hart leaves a command in the other hart's record and wakes it with a software interrupt;
+ * the other hart sleeps in wfi between commands.
+ */
+
+/** Gives `target` a command. It must be idle. */
+export function post(target: TestHart, command: u64, argument: u64): void {
+  write64(target.address(offsetof<TestHart>("commandArgument")), argument);
+  storeRelease64(target.address(offsetof<TestHart>("command")), command);
+  sendIpi(1, target.id);
+}
+
+/** Number of commands that `target` has completed: pass it to `awaitCommand` after the next post. */
+export function completedCommands(target: TestHart): u64 {
+  return loadAcquire64(target.address(offsetof<TestHart>("commandsDone")));
+}
+
+/** Waits until `target` has completed more than `before` commands. False if it takes too long. */
+export function awaitCommand(target: TestHart, before: u64): bool {
+  return waitUntilAtLeast(target.address(offsetof<TestHart>("commandsDone")), before + 1);
+}
+
+/** Result of the last command that `target` completed. */
+export function commandResult(target: TestHart): u64 {
+  return read64(target.address(offsetof<TestHart>("commandResult")));
+}
+
+/** Gives `target` a command and waits for its end. Returns false if it does not answer in time. */
+export function runOn(target: TestHart, command: u64, argument: u64): bool {
+  const before = completedCommands(target);
+  post(target, command, argument);
+  return awaitCommand(target, before);
+}
+
+/** On a secondary hart: waits for the next command and returns it. */
+export function nextCommand(): u64 {
+  const hart = thisHart();
+  csrSet(SIE, SIE_SOFTWARE);
+  storeRelease64(hart.address(offsetof<TestHart>("online")), 1);
+  while (true) {
+    // The interrupt is taken back before the command is looked at: a post in between makes wfi return.
+    clearSoftwareInterrupt();
+    const command = loadAcquire64(hart.address(offsetof<TestHart>("command")));
+    if (command != 0) return command;
+    wfi();
+  }
+}
+
+/** Argument of the command that `nextCommand` returned. */
+export function commandArgument(): u64 {
+  return read64(thisHart().address(offsetof<TestHart>("commandArgument")));
+}
+
+/** On a secondary hart: reports the command as completed. */
+export function completeCommand(result: u64): void {
+  const hart = thisHart();
+  write64(hart.address(offsetof<TestHart>("commandResult")), result);
+  storeRelease64(hart.address(offsetof<TestHart>("command")), 0);
+  storeRelease64(hart.address(offsetof<TestHart>("commandsDone")), hart.commandsDone + 1);
+}

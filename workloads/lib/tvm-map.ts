@@ -1,0 +1,91 @@
+/**
+ * What tellus and the guests it starts agree on: the TVM's address map, its boot argument, and the devices that tellus emulates
+ * for it. The first group is that of the original test VMs and frozen.
+ */
+
+/** One confidential region covers [GUEST_RAM_START, GUEST_RAM_END). */
+export const GUEST_RAM_START: u64 = 0x8020_0000;
+export const GUEST_RAM_END: u64 = 0x1_8000_0000;
+/** Measured pages with the guest's image, data and stack, from GUEST_RAM_START. */
+export const GUEST_DATA_PAGES: u64 = 160;
+/** Demand-zero pages. */
+export const ZERO_PAGES_START: u64 = 0x802a_0000;
+export const ZERO_PAGES: u64 = 50;
+/** Zero pages that the host adds before the first run. */
+export const PREFAULTED_PAGES: u64 = 2;
+
+/** Pages that the guest shares: the first carries PING and PONG, the second the guest's console. */
+export const SHARED_WINDOW: u64 = 0x1_0000_0000;
+export const SHARED_WINDOW_PAGES: u64 = 16;
+export const CONSOLE_PAGE: u64 = 0x1_0000_1000;
+export const PING: u64 = 0xbaadf00d;
+export const PONG: u64 = 0xf00dbaad;
+
+/** 2 MiB ranges: the host fills the first with small pages and promotes it, the second with a large one and demotes it. */
+export const PROMOTE_PAGE: u64 = 0x1_1000_0000;
+export const DEMOTE_PAGE: u64 = 0x1_1020_0000;
+
+/** Page of the emulated register of the original test: loads give MMIO_LOAD_VALUE. */
+export const MMIO_PAGE: u64 = 0x1000_8000;
+export const MMIO_LOAD_VALUE: u64 = 0x42;
+
+// ---- Beyond the original
+
+/** Where the host image lies in host memory, and the guest image after it (tests.md 1). */
+export const HOST_IMAGE: u64 = 0x8020_0000;
+export const GUEST_IMAGE_IN_HOST: u64 = 0x8040_0000;
+
+/** Echo device: loads below ECHO_REGISTERS give ECHO_PATTERN, stores there are kept for the registers. */
+export const ECHO_PAGE: u64 = 0x1001_0000;
+export const ECHO_PATTERN: u64 = 0x8182_8384_8586_8788;
+/** Registers of the echo device: value, gpa, htinst and number of the last access below them. */
+export const ECHO_REGISTERS: u64 = 0x800;
+export const ECHO_VALUE: u64 = 0x800;
+export const ECHO_GPA: u64 = 0x808;
+export const ECHO_HTINST: u64 = 0x810;
+export const ECHO_COUNT: u64 = 0x818;
+
+/** Puppet device: the host makes the guest do single accesses and calls (puppet-protocol.ts). */
+export const PUPPET_PAGE: u64 = 0x1001_1000;
+
+/** Zero pages for scenarios' own use lie from here on. */
+export const SCRATCH_START: u64 = 0x9000_0000;
+
+/** Boot argument: bit 0 = vectors are there; then the scenario; then a number for the scenario. */
+export const BOOT_VECTORS: u64 = 1;
+export const BOOT_SCENARIO_SHIFT: u64 = 8;
+export const BOOT_SCENARIO_MASK: u64 = 0xff;
+export const BOOT_PARAMETER_SHIFT: u64 = 32;
+
+/** What a guest does, chosen by its boot argument. */
+export const enum GuestScenario {
+  /** The sequence of the original guestvm. */
+  Original = 0,
+  /** Does what the puppet device says. */
+  Puppet = 1,
+  /** Registers, FP, vectors and CSRs across every kind of exit. */
+  Registers = 2,
+  /** Every load and store form on the echo device, without and with paging. */
+  Mmio = 3,
+  /** Exceptions that arrive in the guest. */
+  Exceptions = 4,
+  /** Several vCPUs that meet in confidential memory. */
+  Multiprocessor = 5,
+  /** Counts in its own memory, with a WFI after each round; the parameter is its seed. */
+  Counter = 6,
+  /** Timer, WFI and binary console output. */
+  Time = 7,
+}
+
+/** Boot argument for a scenario. */
+export function bootArgument(scenario: u64, parameter: u64, vectors: bool): u64 {
+  return (parameter << BOOT_PARAMETER_SHIFT) | (scenario << BOOT_SCENARIO_SHIFT) | (vectors ? BOOT_VECTORS : 0);
+}
+
+/** The TVM fills register n with GUEST_SECRET + n before it exits, the host with HOST_SECRET + n before it runs it. */
+export const GUEST_SECRET: u64 = 0x5ec7_e700_0a11_0000;
+export const HOST_SECRET: u64 = 0x4057_5ec7_0b22_0000;
+
+/** Eight bytes that are no UTF-8 text, and what their writer expects to be written; byte n is bits 8n. */
+export const BINARY_TEXT: u64 = 0x0a_c3_28_ff_80_fe_20_00;
+export const BINARY_TEXT_BYTES: u64 = 8;

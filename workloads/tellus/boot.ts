@@ -1,0 +1,122 @@
+import { imageAddress, ImageSymbol, read64 } from "../lib/hw";
+import { endLine, print, printDecimal, printHex, printLine } from "../lib/console";
+import { PAGE_DIRECTORY_PAGES, readTsmInfo, TSM_INFO_SIZE, TSM_READY, tsmGetInfo, TsmInfo } from "../lib/covh";
+import { allocateZeroed, heapMark, heapRelease } from "../lib/heap";
+import { NACL_PAGES } from "../lib/nacl";
+import { beginHartTest, beginTest, check, checkEqual, checkResult, checkSuccess, endTest } from "../lib/protocol";
+import { TestVm } from "../lib/records";
+import {
+  EID_COVH,
+  HSM_STARTED,
+  HSM_STOPPED,
+  hartStatus,
+  probeExtension,
+  RESET_NO_REASON,
+  RESET_SHUTDOWN,
+  RESET_SYSTEM_FAILURE,
+  systemReset,
+} from "../lib/sbi";
+import { afterImage, awaitOnline, createHart, reserveHarts, startHart, startTestVm } from "../lib/start";
+import { GUEST_IMAGE_DISTANCE, readMachine } from "./machine";
+import { runOriginalSequence } from "./original-sequence";
+import { runErrorCases } from "./error-cases/all";
+import { runScenarios } from "./scenarios/all";
+import { parameterBuffer, state } from "./state";
+import { useHeapRange } from "./host-memory";
+
+/** Boot hart: device tree, memory, harts, the TSM, then every test; ends with a shutdown. */
+export function bootTellus(hartId: u64, fdt: u64): void {
+  const vm = startTestVm(hartId, afterImage(), imageAddress(ImageSymbol.Start) + GUEST_IMAGE_DISTANCE);
+  printLine("Tellus: Booting the test VM");
+  beginHartTest("booting tellus");
+  const readable = check(readMachine(fdt), "there is a device tree");
+  endTest();
+  if (readable) {
+    vm.timebase = state().timebase;
+    vm.hasVectors = state().hasVectors;
+    vm.hasStimecmp = state().hasStimecmp;
+    describeMemory();
+    useHeapRange();
+    startSecondaryHarts(vm);
+    if (findTsm()) runAllTests();
+  }
+  finish(vm);
+}
+
+function describeMemory(): void {
+  for (let i: u32 = 0; i < state().ramCount; i++) {
+    const ram = state().ram(i);
+    print("Memory: ");
+    printHex(ram.start);
+    print(" size ");
+    printHex(ram.end - ram.start);
+    endLine();
+  }
+}
+
+function startSecondaryHarts(vm: TestVm): void {
+  beginTest("start every hart");
+  const machine = state();
+  reserveHarts(vm, machine.hartCount);
+  machine.naclAreas = allocateZeroed(machine.hartCount * NACL_PAGES);
+  let index: u64 = 1;
+  for (let i: u64 = 0; i < machine.hartCount; i++) {
+    const id = read64(<u64>machine.hartIds + i * 8);
+    if (id == vm.hart(0).id) continue;
+    checkResult(hartStatus(id), HSM_STOPPED, "status before the start");
+    const hart = createHart(vm, index++, id);
+    checkSuccess(startHart(hart), "HSM start");
+    check(awaitOnline(hart), "the hart comes up");
+    checkResult(hartStatus(id), HSM_STARTED, "status after the start");
+  }
+  print("Harts: ");
+  printDecimal(machine.hartCount);
+  print(machine.hasVectors != 0 ? ", with vectors" : ", without vectors");
+  print(machine.imsicBase != 0 ? ", with an IMSIC" : ", without an IMSIC");
+  endLine();
+  checkEqual(index, machine.hartCount, "the boot hart is in the device tree");
+  endTest();
+}
+
+/** Probes COVH and asks what a TVM costs. */
+function findTsm(): bool {
+  beginTest("find the TSM");
+  check(probeExtension(EID_COVH) > 0, "COVH is there");
+  const buffer = parameterBuffer();
+  checkEqual(<u64>tsmGetInfo(buffer, TSM_INFO_SIZE), TSM_INFO_SIZE, "bytes written by TsmGetInfo");
+  const info = changetype<TsmInfo>(<usize>(buffer + 64));
+  readTsmInfo(info, buffer);
+  checkEqual(<u64>info.state, <u64>TSM_READY, "state of the TSM");
+  check(info.tvmStatePages != 0 && info.vcpuStatePages != 0, "state pages are needed");
+  check(info.maxVcpus >= 4, "a TVM may have several vCPUs");
+  const machine = state();
+  machine.tvmStatePages = info.tvmStatePages;
+  machine.vcpuStatePages = info.vcpuStatePages;
+  machine.maxVcpus = info.maxVcpus;
+  print("Donating ");
+  printDecimal(PAGE_DIRECTORY_PAGES + info.tvmStatePages);
+  printLine(" pages for TVM creation");
+  return endTest();
+}
+
+/** Every group of tests begins with the heap as it was. */
+function runAllTests(): void {
+  const mark = heapMark();
+  runOriginalSequence();
+  heapRelease(mark);
+  runErrorCases();
+  heapRelease(mark);
+  runScenarios();
+}
+
+function finish(vm: TestVm): void {
+  printDecimal(vm.testsPassed);
+  print(" tests passed, ");
+  printDecimal(vm.testsFailed);
+  print(" failed, ");
+  printDecimal(vm.checksMade);
+  printLine(" checks");
+  const passed = vm.testsFailed == 0 && vm.testsPassed != 0;
+  if (passed) printLine("Tellus - All OK");
+  systemReset(RESET_SHUTDOWN, passed ? RESET_NO_REASON : RESET_SYSTEM_FAILURE);
+}

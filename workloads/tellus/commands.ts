@@ -1,0 +1,72 @@
+import { csrClear, csrSet, loadAcquire64, probeLoad, probeStore, storeRelease64 } from "../lib/hw";
+import { tsmLocalFence } from "../lib/covh";
+import { clearSoftwareInterrupt, SIE_EXTERNAL, SIE_SOFTWARE, SIE_TIMER } from "../lib/interrupts";
+import { commandArgument, completeCommand, nextCommand } from "../lib/mailbox";
+import { naclRegister, naclUnregister } from "../lib/nacl";
+import { adoptSecondary } from "../lib/start";
+import { SIE } from "../../hypervisor/riscv/csr";
+import { runSchedule, Schedule } from "./schedule";
+import { awaitInterrupt, openInterruptFile } from "./imsic";
+
+/** What the boot hart can ask the other harts of tellus to do. */
+export const enum HartCommand {
+  /** TsmLocalFence. The result is its SBI result. */
+  LocalFence = 1,
+  /** Runs its share of the vCPUs of the Schedule at the argument. */
+  RunSchedule = 2,
+  /**
+   * Stays out of the hypervisor until told to stop. The argument is the address of two words: the first is set to 1 at the start,
+   * the second set to 1 by the caller to stop.
+   */
+  Spin = 3,
+  /** Loads the byte at the argument; the result is that of the probe. */
+  ProbeLoad = 4,
+  /** Stores a zero byte at the argument; the result is that of the probe. */
+  ProbeStore = 5,
+  /** Registers NACL shared memory at the argument. */
+  RegisterNacl = 6,
+  UnregisterNacl = 7,
+  /** Opens the hart's interrupt file. */
+  OpenImsic = 8,
+  /** Waits for an IMSIC interrupt; the result is its identity. */
+  AwaitImsic = 9,
+}
+
+/** A hart of tellus other than the boot hart: serves its mailbox for ever. */
+export function serveSecondaryHart(hartId: u64, stackTop: u64): void {
+  const hart = adoptSecondary(stackTop);
+  assert(hart.id == hartId, "a hart got another one's stack");
+  while (true) completeCommand(obey(<u32>nextCommand(), commandArgument()));
+}
+
+function obey(command: u32, argument: u64): u64 {
+  switch (command) {
+    case HartCommand.LocalFence:
+      return <u64>tsmLocalFence();
+    case HartCommand.RunSchedule:
+      csrClear(SIE, SIE_SOFTWARE | SIE_EXTERNAL);
+      csrSet(SIE, SIE_TIMER);
+      clearSoftwareInterrupt();
+      return runSchedule(changetype<Schedule>(<usize>argument));
+    case HartCommand.Spin:
+      storeRelease64(argument, 1);
+      // No pause here: it may be trapped. The loop must not leave the VM.
+      while (loadAcquire64(argument + 8) == 0);
+      return 1;
+    case HartCommand.ProbeLoad:
+      return probeLoad(argument, 1);
+    case HartCommand.ProbeStore:
+      return probeStore(argument, 1, 0);
+    case HartCommand.RegisterNacl:
+      return <u64>naclRegister(argument);
+    case HartCommand.UnregisterNacl:
+      return <u64>naclUnregister();
+    case HartCommand.OpenImsic:
+      openInterruptFile();
+      return 1;
+    case HartCommand.AwaitImsic:
+      return awaitInterrupt();
+    default:
+      return ~0;
+  }
+}

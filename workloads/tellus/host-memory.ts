@@ -1,0 +1,40 @@
+import { HUGE_PAGE_SIZE, PAGE_SIZE, thisVm } from "../lib/records";
+import { allocateZeroed } from "../lib/heap";
+import { largestGap } from "./machine";
+import { Range, state } from "./state";
+
+/** Which host memory tellus uses: the largest free stretch is its heap, the other ranges are for tests of their own. */
+
+/** Smallest heap that the tests can do with. */
+const HEAP_NEEDED: u64 = 64 << 20;
+
+/** Moves the heap to the largest free stretch of RAM, from its middle on if it is large enough. */
+export function useHeapRange(): void {
+  const gap = changetype<Range>(<usize>allocateZeroed(1));
+  let start: u64 = 0;
+  let end: u64 = 0;
+  for (let i: u32 = 0; i < state().ramCount; i++) {
+    largestGap(i, gap);
+    if (gap.end - gap.start <= end - start) continue;
+    start = gap.start;
+    end = gap.end;
+  }
+  assert(end - start >= HEAP_NEEDED, "too little memory for the tests");
+  // Like the original, which leaves the lower half alone: a hypervisor that confuses the halves is found out.
+  const middle = (start + (end - start) / 2) & ~(HUGE_PAGE_SIZE - 1);
+  const vm = thisVm();
+  vm.heapNext = end - middle >= HEAP_NEEDED ? middle : start;
+  vm.heapEnd = end;
+}
+
+/** `pages` free pages in a range of RAM other than the heap's, 2 MiB aligned; 0 if there is only one range. */
+export function otherRangePages(pages: u64): u64 {
+  const heap = thisVm().heapEnd;
+  const gap = changetype<Range>(<usize>allocateZeroed(1));
+  for (let i: u32 = 0; i < state().ramCount; i++) {
+    largestGap(i, gap);
+    const start = (gap.start + HUGE_PAGE_SIZE - 1) & ~(HUGE_PAGE_SIZE - 1);
+    if (gap.end != heap && start + pages * PAGE_SIZE <= gap.end) return start;
+  }
+  return 0;
+}
