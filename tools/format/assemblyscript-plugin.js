@@ -11,8 +11,8 @@ import * as typescript from "prettier/plugins/typescript";
 
 const MARK = "//assemblyscript-decorator:";
 
-/** A line that holds one decorator and nothing else, at the left margin (the members of classes are indented). */
-const DECORATOR_LINE = /^@[A-Za-z]+(\(.*\))?\s*$/;
+/** A line that holds decorators and nothing else, at the left margin (the members of classes are indented). */
+const DECORATOR_LINE = /^(@[A-Za-z]+(\([^)]*\))?\s*)+$/;
 const CLASS_LINE = /^(export\s+)?(default\s+)?(abstract\s+)?class\b/;
 
 /**

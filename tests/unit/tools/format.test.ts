@@ -13,7 +13,7 @@ export function pageOf(hpa: u64): u64 {
 }
 
 // @ts-ignore: decorator
-@lazy
+@lazy @external("env", "limit")
 const LIMIT: u64 = 0xffff_ffff;
 
 /** A layout. */
