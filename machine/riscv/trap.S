@@ -1,6 +1,5 @@
 # Trap entry and exit of the hypervisor. sscratch: the hart record while a guest runs, 0 while the hypervisor runs.
-#include "context.inc"
-
+#include "assembly.inc"
 .equ HART_CURRENT, 0                 # offsets in the hart record: hypervisor/hart.ts
 .equ HART_STACK_TOP, 8
 .equ HART_RECOVERY, 16
@@ -12,20 +11,18 @@
 
 .text
 .balign 64
-.global trap_entry
-.type trap_entry, @function
-trap_entry:
+function image_TrapEntry
   csrrw tp, sscratch, tp
   beqz tp, from_hypervisor
   sd sp, HART_SCRATCH(tp)
   ld sp, HART_CURRENT(tp)
-  save_caller_saved sp
+  caller_saved sd, sp
   ld t0, HART_SCRATCH(tp)
   csrrw t1, sscratch, zero
-  sd t0, 8*2(sp)
-  sd t1, 8*4(sp)
   csrr t2, scause
   li t3, EXC_ECALL_VS
+  sd t0, 8*2(sp)
+  sd t1, 8*4(sp)
   bne t2, t3, from_guest_by_surprise
 
 # An ecall: s0-s11 and gp stay in the registers. The compiled code preserves them.
@@ -38,14 +35,14 @@ handle_ecall:
   bne sp, t0, switch_context
 enter_context:                       # sp = context, its callee-saved registers are loaded
   csrw sscratch, tp
-  load_caller_saved sp
+  caller_saved ld, sp
   ld tp, 8*4(sp)
   ld sp, 8*2(sp)
   sret
 switch_context:
-  save_callee_saved t0
+  callee_saved sd, t0
   sd sp, HART_ENTERED(tp)
-  load_callee_saved sp
+  callee_saved ld, sp
   j enter_context
 wait_in_ecall:
   call wait_or_stop
@@ -53,7 +50,7 @@ wait_in_ecall:
 
 # Anything else: all registers are saved, TypeScript may change them, all are loaded.
 from_guest_by_surprise:
-  save_callee_saved sp
+  callee_saved sd, sp
   ld sp, HART_STACK_TOP(tp)
 handle_trap:
   call trap
@@ -62,7 +59,7 @@ act:                                 # also where boot and bootSecondary go with
   bnez a0, 1f
   ld sp, HART_CURRENT(tp)
   sd sp, HART_ENTERED(tp)
-  load_callee_saved sp
+  callee_saved ld, sp
   j enter_context
 1:call wait_or_stop
   j handle_trap
@@ -79,8 +76,9 @@ wait_or_stop:
 1:li a7, 0x48534d                    # SBI HSM hart_stop
   li a6, 1
   ecall
-2:wfi
-  j 2b
+park:
+  wfi
+  j park
 
 # A trap of the hypervisor itself. sscratch was 0, so tp is the hart record again after the second swap.
 from_hypervisor:
@@ -101,35 +99,28 @@ emergency:
   sd t1, HART_FAULT_CAUSE(tp)        # free: there is no recovery
   la t0, emergency_owner
 1:lr.d t1, (t0)
-  beq t1, tp, 3f
-  bnez t1, 2f
+  beq t1, tp, 2f
+  bnez t1, park
   sc.d t1, tp, (t0)
   bnez t1, 1b
-  j 3f
-2:wfi
-  j 2b
-3:la t0, emergency_stack_top - 256
+2:la t0, emergency_frame
   sd sp, 8*2(t0)
   mv sp, t0
   ld t0, HART_SCRATCH(tp)
   ld t1, HART_FAULT_CAUSE(tp)
-  save_caller_saved sp
-  save_callee_saved sp
+  caller_saved sd, sp
+  callee_saved sd, sp
   sd tp, 8*4(sp)
-  sd zero, 0(sp)
   csrr a0, scause
   csrr a1, sepc
   csrr a2, stval
   ld a3, 8*2(sp)
   mv a4, sp
   call panicTrap
-4:wfi
-  j 4b
-.size trap_entry, . - trap_entry
+  j park
 
 .bss
-.balign 8
-emergency_owner: .skip 8
 .balign 16
-.skip EMERGENCY_STACK_SIZE + 256
-emergency_stack_top:
+.skip EMERGENCY_STACK_SIZE
+emergency_frame: .skip 8*32
+emergency_owner: .skip 8

@@ -1,30 +1,20 @@
 # Start code and trap vector of a test VM, VS-mode: a0 = hart id, a1 = opaque. The frame is workloads/lib/trap-frame.ts.
-#include "context.inc"
-
+#include "assembly.inc"
 .equ FRAME_SIZE, 8*34
 .equ FRAME_STATUS, 8*32
 .equ FRAME_PROBE, 8*33
 
 .section .text.start, "ax"
-.global _start, secondary_entry, trap_entry, ecall_with_frame
-.type _start, @function
-_start:
-  la t0, bss_start
-  la t1, image_end
-1:sd zero, 0(t0)
-  sd zero, 8(t0)
-  addi t0, t0, 16
-  bltu t0, t1, 1b
-  la sp, boot_stack_top
+function _start
+  clear_bss
+  la sp, image_BootStackTop
   la t0, main
   j enter
-.size _start, . - _start
-.type secondary_entry, @function
-secondary_entry:
+function image_SecondaryEntry
   mv sp, a1
   la t0, secondaryMain
 enter:
-  la t1, trap_entry
+  la t1, image_TrapEntry
   csrw stvec, t1
   csrw sscratch, zero
   csrw sie, zero
@@ -33,15 +23,13 @@ enter:
   jalr t0
 1:wfi
   j 1b
-.size secondary_entry, . - secondary_entry
 
 .text
 .balign 4
-.type trap_entry, @function
-trap_entry:
+function image_TrapEntry
   addi sp, sp, -FRAME_SIZE
-  save_caller_saved sp
-  save_callee_saved sp
+  caller_saved sd, sp
+  callee_saved sd, sp
   addi t0, sp, FRAME_SIZE
   csrr t1, sepc
   csrr t2, sstatus
@@ -66,41 +54,94 @@ trap_entry:
   csrw sepc, t0
   csrw sstatus, t1
   csrw sscratch, t2
-  load_caller_saved sp
-  load_callee_saved sp
+  caller_saved ld, sp
+  callee_saved ld, sp
   ld tp, 8*4(sp)
   ld sp, 8*2(sp)
   sret
-.size trap_entry, . - trap_entry
 
-.type ecall_with_frame, @function
-ecall_with_frame:                    # a0 = frame of 32 words
+function ecall_with_frame            # a0 = frame of 32 words
   addi sp, sp, -FRAME_SIZE
-  save_callee_saved sp
-  sd ra, 8*1(sp)
+  caller_saved sd, sp
+  callee_saved sd, sp
   sd tp, 8*4(sp)
-  sd a0, 8*5(sp)
-  mv t6, a0                          # the last one that load_caller_saved loads
+  mv t6, a0                          # the last one that caller_saved loads
   ld tp, 8*4(t6)
-  load_callee_saved t6
-  load_caller_saved t6
+  callee_saved ld, t6
+  caller_saved ld, t6
   ecall
-  sd t0, 8*6(sp)
-  ld t0, 8*5(sp)
-  save_caller_saved t0
-  save_callee_saved t0
+  sd t0, 8*0(sp)
+  ld t0, 8*10(sp)                    # the frame again
+  caller_saved sd, t0
+  callee_saved sd, t0
   sd tp, 8*4(t0)
-  ld t1, 8*6(sp)
+  ld t1, 8*0(sp)
   sd t1, 8*5(t0)
-  load_callee_saved sp
-  ld ra, 8*1(sp)
+  caller_saved ld, sp
+  callee_saved ld, sp
   ld tp, 8*4(sp)
   addi sp, sp, FRAME_SIZE
   ret
-.size ecall_with_frame, . - ecall_with_frame
+
+# Patterns: a0 = content of register 0 and source of the status fields, a1 = what each register adds.
+.option arch, +f, +d, +v
+.macro fill_fp n
+  fmv.d.x f\n, a0
+  add a0, a0, a1
+.endm
+.macro compare_fp n
+  fmv.x.d t1, f\n
+  xor t1, t1, a0
+  or t0, t0, t1
+  add a0, a0, a1
+.endm
+.macro fill_vector n
+  vmv.v.x v\n, a0
+  add a0, a0, a1
+.endm
+.macro compare_vector n              # v0 is compared first, then it takes the result
+  vmsne.vx v0, v\n, a0
+  vcpop.m t1, v0
+  or t0, t0, t1
+  add a0, a0, a1
+.endm
+function fp_fill
+  andi t0, a0, 0x7f
+  fscsr t0
+  each_register fill_fp
+  ret
+function fp_differs
+  frcsr t0
+  andi t1, a0, 0x7f
+  xor t0, t0, t1
+  each_register compare_fp
+  mv a0, t0
+  ret
+function vector_fill
+  vsetvli t0, zero, e64, m1, tu, mu
+  andi t0, a0, 7
+  csrw vcsr, t0
+  each_register fill_vector
+  ret
+function vector_differs              # a2: vl, vtype and vcsr have to be vector_fill's too
+  csrr t1, vl
+  csrr t2, vtype
+  csrr t3, vcsr
+  vsetvli t0, zero, e64, m1, tu, mu
+  xor t0, t0, t1                     # the most elements there are
+  andi t1, a0, 7
+  xor t1, t1, t3
+  xori t2, t2, 0x18                  # e64, m1
+  or t0, t0, t1
+  or t0, t0, t2
+  neg a2, a2
+  and t0, t0, a2
+  each_register compare_vector
+  mv a0, t0
+  ret
 
 .bss
 .balign 16
-.global boot_stack_bottom, boot_stack_top
-boot_stack_bottom: .skip BOOT_STACK_SIZE
-boot_stack_top:
+.global image_BootStackBottom, image_BootStackTop
+image_BootStackBottom: .skip BOOT_STACK_SIZE
+image_BootStackTop:

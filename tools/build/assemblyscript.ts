@@ -46,7 +46,6 @@ interface Diagnostic {
 /** The part of AssemblyScript's `Module` that we use. */
 export interface WasmModule {
   ref: number;
-  unary(op: number, value: number): number;
   binary(op: number, left: number, right: number): number;
   i64(low: number, high?: number): number;
   runPasses(passes: string[]): void;
@@ -79,7 +78,7 @@ interface AssemblyScript {
   nextDiagnostic(program: unknown): Diagnostic | null;
   isError(diagnostic: Diagnostic): boolean;
   isWarning(diagnostic: Diagnostic): boolean;
-  getExpressionType(expression: number): number;
+  getExpressionType: (expression: number) => number;
   FEATURE_MEMORY64: number;
   BinaryOp: Record<string, number>;
   UnaryOp: Record<string, number>;
@@ -119,7 +118,7 @@ function overrideConditions(assemblyScript: AssemblyScript): void {
       : condition;
   const wrapArgument = (name: string, index: number): void => {
     const original = prototype[name];
-    prototype[name] = function (this: WasmModule, ...args: number[]): number {
+    prototype[name] = function (...args: number[]): number {
       if (index < args.length) args[index] = asCondition(this, args[index]);
       return original.apply(this, args);
     };
@@ -127,8 +126,8 @@ function overrideConditions(assemblyScript: AssemblyScript): void {
   wrapArgument("if", 0);
   wrapArgument("select", 2);
   wrapArgument("br", 1);
-  const unary = prototype.unary;
-  prototype.unary = function (this: WasmModule, op: number, value: number): number {
+  const { unary } = prototype;
+  prototype.unary = function (op: number, value: number): number {
     const wide = op === UnaryOp.EqzI32 && getExpressionType(value) === TypeRef.I64;
     return unary.call(this, wide ? UnaryOp.EqzI64 : op, value);
   };

@@ -54,9 +54,23 @@ export function toCSource(wasm2cOutput: string, info: WasmInfo, headers: string[
     ([, name]) => name,
   );
   const includes = ["wasm-rt.h", ...headers].map((header) => `#include "${header}"`);
+  const accesses = new Set(text.match(/\bi(?:32|64)_(?:load|store)(?:8|16|32)?(?:_[su])?\b/g));
   const types = typeNumbers.map((name, number) => `#define ${name} ${number + 1}`);
   const declarations = info.exports.map(({ name, signature }) => cPrototype(name, signature));
-  return { text: [...includes, ...declarations, ...types, text, ""].join("\n"), names, indirectTargets };
+  return { text: [...includes, ...[...accesses].map(accessFunction), ...declarations, ...types, text, ""].join("\n"), names, indirectTargets };
+}
+
+/**
+ * A wasm load or store as an access of naturally aligned data. Records overlay each other, so the accessed type may alias
+ * every other one.
+ */
+function accessFunction(name: string): string {
+  const [, result, kind, narrow, sign] = /^i(32|64)_(load|store)(8|16|32)?(?:_([su]))?$/.exec(name)!;
+  const signed = sign === "s" ? "s" : "u";
+  const overlay = `typedef ${signed}${narrow ?? result} __attribute__((may_alias)) overlay`;
+  return kind === "load"
+    ? `static inline u${result} ${name}(u64 at) { ${overlay}; return (${signed}${result})*(const overlay*)at; }`
+    : `static inline void ${name}(u64 at, u${result} value) { ${overlay}; *(overlay*)at = (overlay)value; }`;
 }
 
 /** C prototype of an exported function. */

@@ -163,7 +163,8 @@ function implementedPrimitives(folder: string, headers: string[]): Map<string, s
     for (const [, result, name, parameters] of source.matchAll(/^door (\w+) hw_(\w+)\(([^)]*)\)/gm)) {
       add(result, name, parameters);
     }
-    for (const [, macro, values] of source.matchAll(/^(DEFINE_\w+)\((.*)\)$/gm)) {
+    const uses = source.replace(/^#define .*/gm, "").matchAll(/\b(DEFINE_\w+)\(((?:[^()]|\([^()]*\))*)\)/g);
+    for (const [, macro, values] of uses) {
       expandMacro(source, macro, values.split(",").map((value) => value.trim()), add);
     }
   }

@@ -131,14 +131,22 @@ export async function link(objects: string[], staticData: number, machineFolder:
 /** Bytes of text of a linked image. */
 export async function textSize(elf: string, folder: string): Promise<number> {
   const symbols = await runTool("nm", [elf], new Map(), folder);
-  const end = /^([0-9a-f]+) \w text_end_exact$/m.exec(symbols);
-  if (!end) throw new Error("image.ld defines no text_end_exact");
+  const end = /^([0-9a-f]+) \w text_end$/m.exec(symbols);
+  if (!end) throw new Error("image.ld defines no text_end");
   return parseInt(end[1], 16) - IMAGE_BASE;
 }
 
-/** Writes the header with every CSR number of the list. */
-export function writeCsrList(csrFile: string, folder: string): void {
+/** Writes the header with every CSR number of `csrFile` and the members of the ImageSymbol of `doorFile`. */
+export function writeDoorLists(csrFile: string, doorFile: string, folder: string): void {
   const numbers = [...readFileSync(csrFile, "utf8").matchAll(/^export const [A-Z0-9_]+: u32 = (0x[0-9a-f]{3});/gm)];
-  const list = [...new Set(numbers.map(([, number]) => number))].map((number) => `X(${number})`).join(" ");
-  writeFileSync(path.join(folder, "csr-list.h"), `#define FOR_EACH_CSR(X) ${list}\n`);
+  const csrs = [...new Set(numbers.map(([, number]) => number))].map((number) => `X(${number})`);
+  const members = /enum ImageSymbol \{([\s\S]*?)\}/.exec(readFileSync(doorFile, "utf8"));
+  const symbols = [...(members?.[1] ?? "").matchAll(/^\s*(\w+) = (\d+),/gm)].map(([, name, value]) =>
+    name === "ProgramCounter" ? `PC(${value})` : `X(${value}, image_${name})`,
+  );
+  const lines = [
+    `#define FOR_EACH_CSR(X) ${csrs.join(" ")}`,
+    `#define FOR_EACH_IMAGE_SYMBOL(X, PC) ${symbols.join(" ")}`,
+  ];
+  writeFileSync(path.join(folder, "door-lists.h"), lines.join("\n") + "\n");
 }

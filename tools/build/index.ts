@@ -129,7 +129,7 @@ class ModuleBuild {
     const info = await this.step("Binaryen", () => Promise.resolve(this.optimise(compiled)));
     compiled.module.dispose();
     const { c, names, indirectTargets } = await this.step("wasm2c", () => this.writeC(info));
-    image.writeCsrList(path.join(root, "hypervisor/riscv/csr.ts"), this.workFolder);
+    image.writeDoorLists(path.join(root, "hypervisor/riscv/csr.ts"), path.join(root, module.door), this.workFolder);
     const objects = await this.step("gcc", async () => {
       const includes = [this.workFolder, this.machineFolder];
       const [start, main, memory, data] = await Promise.all([

@@ -68,7 +68,7 @@ export function workloadModule(name: string): ImageModule {
     entry: `workloads/${name}/main.ts`,
     door: "workloads/lib/hw.ts",
     headers: ["workload.h"],
-    assembly: ["workload-start.S", "extension-state.S"],
+    assembly: ["workload-start.S"],
     namePrefix: "workloads/",
     exports: {
       ...PANIC_EXPORTS,
