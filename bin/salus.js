@@ -52,6 +52,7 @@ function packagesAreInstalled() {
 function installPackages() {
   process.stderr.write("salus: installing the packages of package-lock.json (npm ci), once ...\n");
   const npmArguments = ["ci", "--include=dev", "--include=optional", "--ignore-scripts", "--loglevel=error"];
+  npmArguments.push("--no-audit", "--no-fund", "--no-update-notifier");
   // npm's messages go to stderr: stdout belongs to the command that was asked for.
   const npm = spawnSync("npm", npmArguments, { cwd: repository, stdio: ["ignore", 2, 2] });
   if (npm.error?.code === "ENOENT")
@@ -60,6 +61,30 @@ function installPackages() {
   if (npm.signal) process.exit(128 + constants.signals[npm.signal]);
   if (npm.status !== 0) fail("npm ci failed: its message is above");
   if (!existsSync(runtime)) fail(`npm ci did not install ${runtimePackage}, the Node that runs the tools`);
+}
+
+/**
+ * Installs the one library that the pinned Node needs and that a minimal Debian lacks.
+ *
+ * @param problem what the dynamic linker said
+ */
+function installLibatomic(problem) {
+  const asRoot = process.getuid() === 0 ? [] : ["sudo"];
+  const aptGet = (...args) => {
+    const command = [...asRoot, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", ...args];
+    return spawnSync(command[0], command.slice(1), { stdio: ["inherit", 2, 2] }).status === 0;
+  };
+  const install = ["-o", "DPkg::Lock::Timeout=300", "install", "--yes", "--no-install-recommends", "libatomic1"];
+  process.stderr.write("salus: installing libatomic1 (apt-get), which Node needs ...\n");
+  if (!existsSync("/etc/debian_version") || !(aptGet(...install) || (aptGet("update") && aptGet(...install)))) {
+    fail(`${problem}\nsalus: the Node that runs the tools needs libatomic (on Debian: apt-get install libatomic1)`);
+  }
+}
+
+/** What the dynamic linker has against starting the pinned Node, or null. */
+function missingLibatomic() {
+  const attempt = spawnSync(runtime, ["--version"], { encoding: "utf8" });
+  return attempt.status !== 0 && attempt.stderr?.includes("libatomic") ? attempt.stderr.trim() : null;
 }
 
 /** Runs the command, passes signals on to it, and ends as it ended. */
@@ -71,8 +96,15 @@ function handOver() {
   const signals = ["SIGINT", "SIGTERM", "SIGHUP"];
   for (const signal of signals) process.on(signal, () => command.kill(signal));
   command.on("exit", (status, signal) => {
-    if (signal === null) process.exit(status ?? 1);
     for (const name of signals) process.removeAllListeners(name);
+    // The dynamic linker's status; packages that somebody else installed have not been tried.
+    const problem = status === 127 ? missingLibatomic() : null;
+    if (problem !== null) {
+      installLibatomic(problem);
+      handOver();
+      return;
+    }
+    if (signal === null) process.exit(status ?? 1);
     process.kill(process.pid, signal);
   });
 }
@@ -81,5 +113,9 @@ if (Number(process.versions.node.split(".")[0]) < 18) fail(`Node 18 or newer is 
 if (process.platform !== "linux" || !["x64", "arm64"].includes(process.arch)) {
   fail(`Salus is built and tested on Linux x64 or arm64, this is ${process.platform} ${process.arch}`);
 }
-if (!packagesAreInstalled()) installPackages();
+if (!packagesAreInstalled()) {
+  installPackages();
+  const problem = missingLibatomic();
+  if (problem !== null) installLibatomic(problem);
+}
 handOver();
