@@ -76,6 +76,27 @@ export class Hart {
 
   /** Three pages of scratch, valid within one trap: page list, record list, bytes (memory/page-list.ts). */
   workPages: usize;
+
+  /** What the firmware says of this hart (SBI Base), passed on to VMs; asked once by vm/csr-policy.ts. */
+  vendorId: u64;
+  architectureId: u64;
+  implementationId: u64;
+  /** Interrupts that nobody asked for: counted, otherwise ignored (vm/trap.ts). */
+  strayInterrupts: u64;
+
+  /** Address of `requests`, for atomics. */
+  // @ts-ignore: decorator
+  @inline
+  requestsAddress(): u64 {
+    return <u64>(changetype<usize>(this) + offsetof<Hart>("requests"));
+  }
+
+  /** Address of `waitReason`, which other harts read. */
+  // @ts-ignore: decorator
+  @inline
+  waitReasonAddress(): u64 {
+    return <u64>(changetype<usize>(this) + offsetof<Hart>("waitReason"));
+  }
 }
 
 /** Life of a physical hart under us. */

@@ -10,6 +10,10 @@ import { Vm } from "./vm";
  */
 @unmanaged
 export class Vcpu {
+  /**
+   * Slot of x0: 1 for a vCPU of a TVM, 0 for the host's. trap.S then saves all registers before any TypeScript runs, because
+   * another hart may run the vCPU, or get its pages, as soon as we say that it left this one.
+   */
   zero: u64;
   ra: u64;
   sp: u64;
@@ -96,10 +100,8 @@ export class Vcpu {
   // ---- exit that waits for its completion by the parent (vm/exit.ts)
   /** PendingExit. */
   pending: u32;
-  /** For MMIO: destination register (0 for a store), load width in bytes, sign flag, instruction length. */
-  mmioRegister: u32;
-  mmioWidth: u32;
-  mmioSigned: u32;
+  /** For MMIO: the access (vm/mmio-decode.ts) and the bytes of its instruction. */
+  mmioAccess: u32;
   mmioInstructionLength: u32;
   reserved1: u32;
   /** For share and unshare: the range that the completion acts on. */
@@ -117,6 +119,30 @@ export class Vcpu {
   // ---- interrupts
   /** Guest interrupt file number on the current hart (VGEIN), 0 if none. */
   vgein: u64;
+
+  /** Address of `state`, for compare-and-swap. */
+  // @ts-ignore: decorator
+  @inline
+  stateAddress(): u64 {
+    return <u64>(changetype<usize>(this) + offsetof<Vcpu>("state"));
+  }
+
+  /** Address of `messages`, for atomics. */
+  // @ts-ignore: decorator
+  @inline
+  messagesAddress(): u64 {
+    return <u64>(changetype<usize>(this) + offsetof<Vcpu>("messages"));
+  }
+
+  /** General register `index` (0-31); x0 reads 0. */
+  gpr(index: u32): u64 {
+    return index == 0 ? 0 : load<u64>(changetype<usize>(this) + (<usize>index << 3));
+  }
+
+  /** Writes general register `index` (0-31); x0 stays 0. */
+  setGpr(index: u32, value: u64): void {
+    if (index != 0) store<u64>(changetype<usize>(this) + (<usize>index << 3), value);
+  }
 }
 
 /** Life of a vCPU. */
@@ -141,6 +167,10 @@ export const enum VcpuMessage {
   FenceI = 2,
   /** hvip.VSSIP := 1 (SBI IPI). */
   SoftwareInterrupt = 4,
+  /** Host vCPU: the start parameters of HSM hart_start are complete. */
+  Start = 8,
+  /** Messages were taken and are being served: fences may still be to come. */
+  Serving = 16,
 }
 
 /** What the parent must complete before the vCPU goes on. */
@@ -156,4 +186,6 @@ export const enum PendingExit {
   UnshareMemory = 5,
   /** Nothing to complete (page fault, interrupt, wfi, notification). */
   Notification = 6,
+  /** Legacy SBI call: only a0 comes from the NACL scratch registers. */
+  LegacyCall = 7,
 }

@@ -1,0 +1,131 @@
+import { Hart, thisHart } from "../hart";
+import { Root } from "../root";
+import {
+  HGEIE,
+  HSTATUS,
+  HSTATUS_VGEIN,
+  HSTATUS_VGEIN_SHIFT,
+  IRQ_SEI,
+  SIE,
+  SIREG,
+  SISELECT,
+  STOPEI,
+  VSIREG,
+  VSISELECT,
+} from "../riscv/csr";
+import { csrClear, csrSet, csrSwap, csrWrite, mmioWrite32 } from "../riscv/hw";
+
+/**
+ * Interrupt files of the IMSIC (AIA, chapter 3). Each hart has one of supervisor level, which is ours and serves for interrupts between
+ * harts, and guest files. Guest file 1 of each hart is the host's: it appears to the host as its own supervisor file.
+ */
+@unmanaged
+export class ImsicGeometry {
+  /** Highest interrupt identity of a supervisor file and of a guest file; one less than a multiple of 64. */
+  identities: u32;
+  guestIdentities: u32;
+  /** A hart's files are 2^guestIndexBits pages: its own, then its guest files. */
+  guestIndexBits: u32;
+  reserved0: u32;
+}
+
+/** Identity of the interrupt that one hart sends another. */
+const IPI_IDENTITY: u64 = 1;
+/** Offset of seteipnum_le in a file's page: the identity written there becomes pending. */
+const SETEIPNUM: u64 = 0;
+/** stopei: the identity is in bits 26:16. */
+const TOPEI_IDENTITY_SHIFT: u64 = 16;
+
+// Registers behind siselect. On RV64 only the even ones of eip and eie exist.
+const EIDELIVERY: u64 = 0x70;
+const EITHRESHOLD: u64 = 0x72;
+const EIP0: u64 = 0x80;
+const EIE0: u64 = 0xc0;
+
+const HOST_GUEST_FILE: u64 = 1;
+
+/** Claims of one call: a hart's file has one identity enabled, so more than two or three are a broken machine. */
+const MAX_CLAIMS: u32 = 64;
+
+/** Fills the record at `record` and makes it the machine's. Boot, before `setupHartInterrupts`; harts have their imsicPage. */
+export function initImsic(root: Root, record: usize, identities: u32, guestIdentities: u32, guestIndexBits: u32): void {
+  const geometry = changetype<ImsicGeometry>(record);
+  geometry.identities = identities;
+  geometry.guestIdentities = guestIdentities;
+  geometry.guestIndexBits = guestIndexBits;
+  root.imsic = record;
+}
+
+/** Number of the guest file (VGEIN) that the host has on each hart, 0 if the machine has none. */
+export function hostGuestFile(root: Root): u64 {
+  return root.imsic != 0 && (root.guestFileMask & (1 << HOST_GUEST_FILE)) != 0 ? HOST_GUEST_FILE : 0;
+}
+
+/** Bits of hgeie for the host's guest file, 0 if it has none. */
+// @ts-ignore: decorator
+@inline
+export function hostGuestFileMask(root: Root): u64 {
+  return root.guestFileMask & (1 << HOST_GUEST_FILE);
+}
+
+/**
+ * Prepares the files of the hart that runs this: ours delivers nothing but interrupts from other harts; the host's is empty and off. From
+ * now on the host's file raises SGEI, if hie lets it.
+ */
+export function setupHartImsic(hart: Hart): void {
+  const root = hart.root;
+  const geometry = changetype<ImsicGeometry>(root.imsic);
+  writeOwn(EIDELIVERY, 0);
+  for (let i: u64 = 0; i <= <u64>geometry.identities; i += 64) {
+    writeOwn(EIE0 + (i >> 5), 0);
+    writeOwn(EIP0 + (i >> 5), 0);
+  }
+  writeOwn(EIE0, 1 << IPI_IDENTITY);
+  writeOwn(EITHRESHOLD, 0);
+  writeOwn(EIDELIVERY, 1);
+  if (hostGuestFile(root) != 0) {
+    clearGuestFile(HOST_GUEST_FILE);
+    csrWrite(HGEIE, hostGuestFileMask(root));
+  }
+  csrSet(SIE, (<u64>1) << IRQ_SEI);
+}
+
+/** Turns guest file `file` of this hart off and forgets what is pending or enabled in it. Uses vsiselect and hstatus.VGEIN. */
+function clearGuestFile(file: u64): void {
+  const geometry = changetype<ImsicGeometry>(thisHart().root.imsic);
+  csrClear(HSTATUS, HSTATUS_VGEIN);
+  csrSet(HSTATUS, file << HSTATUS_VGEIN_SHIFT);
+  writeGuest(EIDELIVERY, 0);
+  writeGuest(EITHRESHOLD, 0);
+  for (let i: u64 = 0; i <= <u64>geometry.guestIdentities; i += 64) {
+    writeGuest(EIE0 + (i >> 5), 0);
+    writeGuest(EIP0 + (i >> 5), 0);
+  }
+  csrClear(HSTATUS, HSTATUS_VGEIN);
+}
+
+/** Interrupts `hart`. What was written before is visible to it when it takes the interrupt. */
+export function sendIpi(hart: Hart): void {
+  mmioWrite32(hart.imsicPage + SETEIPNUM, <u32>IPI_IDENTITY);
+}
+
+/** Claims everything that is pending in this hart's own file; returns how many were not interrupts from other harts. */
+export function claimAll(): u64 {
+  let strays: u64 = 0;
+  for (let claims: u32 = 0; claims < MAX_CLAIMS; claims++) {
+    const top = csrSwap(STOPEI, 0);
+    if (top == 0) break;
+    if (top >> TOPEI_IDENTITY_SHIFT != IPI_IDENTITY) strays++;
+  }
+  return strays;
+}
+
+function writeOwn(register: u64, value: u64): void {
+  csrWrite(SISELECT, register);
+  csrWrite(SIREG, value);
+}
+
+function writeGuest(register: u64, value: u64): void {
+  csrWrite(VSISELECT, register);
+  csrWrite(VSIREG, value);
+}

@@ -1,0 +1,85 @@
+import { Hart } from "../hart";
+import { SEPC } from "../riscv/csr";
+import { csrRead, csrWrite } from "../riscv/hw";
+import { Vcpu } from "../vm/vcpu";
+import { BASE_GET_SPEC_VERSION, SPEC_VERSION, baseCall } from "./base";
+import { covgCall } from "./covg";
+import { covhCall } from "./covh";
+import { dbcnCall } from "./dbcn";
+import { SBI_NOT_SUPPORTED, SBI_PENDING } from "./errors";
+import {
+  EID_BASE,
+  EID_COVG,
+  EID_COVH,
+  EID_DBCN,
+  EID_HSM,
+  EID_IPI,
+  EID_LEGACY_GETCHAR,
+  EID_LEGACY_PUTCHAR,
+  EID_NACL,
+  EID_RFENCE,
+  EID_SRST,
+  EID_TIME,
+} from "./extensions";
+import { hsmCall } from "./hsm";
+import { ipiCall } from "./ipi";
+import { legacyGetchar, legacyPutchar } from "./legacy";
+import { naclCall } from "./nacl";
+import { rfenceCall } from "./rfence";
+import { srstCall } from "./srst";
+import { timeCall } from "./time";
+
+const ECALL_LENGTH: u64 = 4;
+
+/**
+ * An ecall of VS-mode, of the host or of a TVM: extension in a7, function in a6, arguments in a0-a5; answers in a0 (error) and a1 (value).
+ *
+ * A handler returns the answer as one number (negative = error, else the value). Where it has made another vCPU current, or
+ * returns SBI_PENDING, there is nothing to write: the call is answered elsewhere, or made again.
+ */
+export function handleEcall(hart: Hart, vcpu: Vcpu): void {
+  csrWrite(SEPC, csrRead(SEPC) + ECALL_LENGTH);
+  // The cheapest call first: it is what a round trip is measured with.
+  if (vcpu.a7 == <u64>EID_BASE && vcpu.a6 == BASE_GET_SPEC_VERSION) {
+    vcpu.a0 = 0;
+    vcpu.a1 = SPEC_VERSION;
+    return;
+  }
+  const answer = dispatch(hart, vcpu);
+  if (hart.vcpu != vcpu || answer == SBI_PENDING) return;
+  vcpu.a0 = answer < 0 ? <u64>answer : 0;
+  vcpu.a1 = answer < 0 ? 0 : <u64>answer;
+}
+
+function dispatch(hart: Hart, vcpu: Vcpu): i64 {
+  const fid = vcpu.a6;
+  if (vcpu.a7 >> 32 != 0) return SBI_NOT_SUPPORTED;
+  switch (<u32>vcpu.a7) {
+    case EID_COVH:
+      return covhCall(hart, vcpu, fid);
+    case EID_COVG:
+      return covgCall(hart, vcpu, fid);
+    case EID_TIME:
+      return timeCall(hart, vcpu, fid);
+    case EID_IPI:
+      return ipiCall(hart, vcpu, fid);
+    case EID_RFENCE:
+      return rfenceCall(hart, vcpu, fid);
+    case EID_DBCN:
+      return dbcnCall(hart, vcpu, fid);
+    case EID_LEGACY_PUTCHAR:
+      return legacyPutchar(hart, vcpu);
+    case EID_LEGACY_GETCHAR:
+      return legacyGetchar(hart, vcpu);
+    case EID_HSM:
+      return hsmCall(hart, vcpu, fid);
+    case EID_NACL:
+      return naclCall(vcpu, fid);
+    case EID_SRST:
+      return srstCall(hart, vcpu, fid);
+    case EID_BASE:
+      return baseCall(hart, vcpu, fid);
+    default:
+      return SBI_NOT_SUPPORTED;
+  }
+}

@@ -1,0 +1,163 @@
+import { Action, Hart, HartRequest } from "../hart";
+import { enterAddressSpace, leaveAddressSpace } from "../memory/fence";
+import { HIE, HIP, IRQ_SSI, IRQ_STI, IRQ_VSSI, SEPC, SIE } from "../riscv/csr";
+import { csrClear, csrRead, csrWrite, fence, read64, swap64, write32 } from "../riscv/hw";
+import { VS_INTERRUPTS } from "./csr-policy";
+import { exitInterrupt } from "./exit";
+import { pendingRequests, sendRequestToRunner, serveRequests, takeHostSoftwareInterrupt } from "./hart-messages";
+import { NO_TARGET, nextTarget } from "./hart-mask";
+import { fencesServed, hasMessages, postMessage, serveMessages } from "./messages";
+import { Vcpu, VcpuMessage, VcpuState } from "./vcpu";
+import { resetVcpu } from "./vcpu-init";
+import { startWorld } from "./world-switch";
+
+/**
+ * Waiting is a state of a hart (Hart.waitReason), not a loop: `trap` ends with `settle`, which looks whether the reason is over, and otherwise
+ * has the machine layer wait for an interrupt and call `trap` again. A waiting hart so goes on serving what other harts ask of it, and two
+ * harts that wait for each other both get their answer.
+ */
+export const enum WaitReason {
+  None = 0,
+  /** The current vCPU made an RFENCE call: its sepc is at the ecall; waitMask and waitValue (base) name the vCPUs. */
+  RemoteFence = 1,
+  /** The host vCPU of this hart is off (HSM): there is nothing to run, and nothing of it in the machine. */
+  HostStopped = 2,
+  /** The host vCPU is in HSM retentive suspend: its state is in the machine. */
+  HostSuspended = 3,
+}
+
+const ECALL_LENGTH: u64 = 4;
+const SIE_STIE: u64 = 1 << IRQ_STI;
+const VSIE_SSIE: u64 = 1 << IRQ_SSI;
+const HVIP_VSSIP: u64 = 1 << IRQ_VSSI;
+
+/** Whether `settle` has anything to do: false at the end of nearly every trap. */
+// @ts-ignore: decorator
+@inline
+export function mustSettle(hart: Hart): bool {
+  return hart.waitReason != WaitReason.None || pendingRequests(hart) != 0;
+}
+
+/**
+ * The end of a trap: serves the requests of other harts, ends the wait if its reason is over, and says whether a vCPU can be entered.
+ * HartRequest.Halt is the caller's (vm/schedule.ts).
+ */
+export function settle(hart: Hart): u32 {
+  serveRequests(hart);
+  if (hart.vcpu != hart.hostVcpu) preemptForSoftwareInterrupt(hart);
+  switch (hart.waitReason) {
+    case WaitReason.None:
+      return Action.Enter;
+    case WaitReason.RemoteFence:
+      return settleRemoteFence(hart);
+    case WaitReason.HostStopped:
+      return settleStopped(hart);
+    default:
+      return settleSuspended(hart);
+  }
+}
+
+/** The vCPU of a host's other hart sends an interrupt while a TVM runs here: the host is run if it takes software interrupts. */
+function preemptForSoftwareInterrupt(hart: Hart): void {
+  if (!takeHostSoftwareInterrupt(hart)) return;
+  const host = hart.hostVcpu;
+  host.hvip |= HVIP_VSSIP;
+  if ((host.vsie & VSIE_SSIE) != 0) exitInterrupt(hart, hart.vcpu, IRQ_SSI);
+}
+
+/**
+ * Posts `messages` (fences) to the vCPUs of the caller's VM that `mask` and `base` name (they exist), and executes the caller's own. Returns
+ * true when all are done; false if some run elsewhere: then the hart waits, and the caller's ecall is answered by `settle`. If the
+ * caller is preempted meanwhile it makes the call again, from the start.
+ */
+export function fenceAndWait(hart: Hart, caller: Vcpu, mask: u64, base: u64, messages: u64): bool {
+  const vm = caller.vm;
+  hart.waitMask = mask;
+  hart.waitValue = base;
+  write32(hart.waitReasonAddress(), WaitReason.RemoteFence);
+  // Whoever serves a fence looks for waiting harts afterwards, so the reason has to be visible first.
+  fence();
+  for (let id = nextTarget(vm, mask, base, 0); id != NO_TARGET; id = nextTarget(vm, mask, base, id + 1)) {
+    const target = changetype<Vcpu>(vm.vcpu(id));
+    postMessage(target, messages);
+    if (target != caller && !fencesServed(target)) sendRequestToRunner(hart.root, target, HartRequest.Fence);
+  }
+  if (hasMessages(caller)) serveMessages(caller);
+  if (!allServed(hart)) return false;
+  write32(hart.waitReasonAddress(), WaitReason.None);
+  return true;
+}
+
+function allServed(hart: Hart): bool {
+  const vm = hart.vcpu.vm;
+  const mask = hart.waitMask;
+  const base = hart.waitValue;
+  for (let id = nextTarget(vm, mask, base, 0); id != NO_TARGET; id = nextTarget(vm, mask, base, id + 1)) {
+    const target = changetype<Vcpu>(vm.vcpu(id));
+    if (target != hart.vcpu && !fencesServed(target)) return false;
+  }
+  return true;
+}
+
+function settleRemoteFence(hart: Hart): u32 {
+  if (!allServed(hart)) return Action.Wait;
+  const vcpu = hart.vcpu;
+  csrWrite(SEPC, csrRead(SEPC) + ECALL_LENGTH);
+  vcpu.a0 = 0;
+  vcpu.a1 = 0;
+  write32(hart.waitReasonAddress(), WaitReason.None);
+  return Action.Enter;
+}
+
+/** This hart has nothing to run until its host vCPU is started. At boot for all but one, and when the vCPU stops. */
+export function parkHostVcpu(hart: Hart): void {
+  const host = hart.hostVcpu;
+  hart.vcpu = host;
+  hart.current = changetype<usize>(host);
+  // Nothing but another hart may wake it: an interrupt of a vCPU that is off would stay pending for ever.
+  csrWrite(HIE, 0);
+  csrClear(SIE, SIE_STIE);
+  leaveAddressSpace(hart);
+  write32(hart.waitReasonAddress(), WaitReason.HostStopped);
+  write32(host.stateAddress(), VcpuState.Stopped);
+}
+
+function settleStopped(hart: Hart): u32 {
+  const host = hart.hostVcpu;
+  if ((read64(host.messagesAddress()) & VcpuMessage.Start) == 0) return Action.Wait;
+  // Fences and interrupts that were meant for its last life end with it.
+  swap64(host.messagesAddress(), 0);
+  startHostVcpu(hart, host.startAddress, host.startOpaque);
+  return Action.Enter;
+}
+
+/** Runs the host vCPU of this hart from its reset state. At boot for one hart; after HSM hart_start. */
+export function startHostVcpu(hart: Hart, pc: u64, opaque: u64): void {
+  const host = hart.hostVcpu;
+  resetVcpu(host, pc, opaque);
+  write32(hart.waitReasonAddress(), WaitReason.None);
+  startWorld(hart, host);
+}
+
+/** HSM hart_suspend of the host vCPU, which has its result: it goes on when one of the interrupts that it enables is pending. */
+export function suspendHostVcpu(hart: Hart): void {
+  if (interruptPending()) return;
+  write32(hart.waitReasonAddress(), WaitReason.HostSuspended);
+  write32(hart.hostVcpu.stateAddress(), VcpuState.Suspended);
+  leaveAddressSpace(hart);
+}
+
+function settleSuspended(hart: Hart): u32 {
+  if (!interruptPending()) return Action.Wait;
+  const host = hart.hostVcpu;
+  write32(hart.waitReasonAddress(), WaitReason.None);
+  write32(host.stateAddress(), VcpuState.Running);
+  enterAddressSpace(hart, host);
+  if (hasMessages(host)) serveMessages(host);
+  return Action.Enter;
+}
+
+/** Whether the current vCPU has an interrupt pending that its vsie enables, whatever its SIE says. */
+function interruptPending(): bool {
+  return (csrRead(HIP) & csrRead(HIE) & VS_INTERRUPTS) != 0;
+}
