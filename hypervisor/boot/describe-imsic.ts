@@ -109,7 +109,7 @@ function describeRegions(description: MachineDescription, node: u32): bool {
 }
 
 /** hpa of supervisor file number `file`, or NO_ADDRESS if the regions have no place for it. */
-function filePage(description: MachineDescription, file: u64): u64 {
+export function filePage(description: MachineDescription, file: u64): u64 {
   const stride = PAGE_SIZE << (<u64>description.imsicGuestIndexBits);
   let offset = file * stride;
   for (let index: u64 = 0; index < description.imsicRegionCount; index++) {

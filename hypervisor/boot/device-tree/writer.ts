@@ -214,6 +214,19 @@ export function putByte(writer: TreeWriter, value: u32): void {
   writer.structureEnd++;
 }
 
+// ---- Repetition
+
+/** The current place in the structure: between nodes or properties, for `repeatStructure`. */
+export function structurePlace(writer: TreeWriter): u32 {
+  assert(writer.openProperty == 0, "a place inside a device-tree property");
+  return writer.structureEnd;
+}
+
+/** Puts again what was put between two places: whole properties or nodes. */
+export function repeatStructure(writer: TreeWriter, from: u32, to: u32): void {
+  if (writer.failed == 0) putBlock(writer, writer.buffer + <usize>from, <u64>(to - from));
+}
+
 // ---- The end
 
 /** Completes the tree; returns its size in bytes, or -1 if it did not fit. The rest of the buffer is zeroed. */

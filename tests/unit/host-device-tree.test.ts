@@ -1,0 +1,297 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { compileModule, TEST_MEMORY } from "./support/module.ts";
+import { Machine } from "./support/machine.ts";
+import { buildFdt, cells64, cellsOf, node, nodeAt, parseFdt, stringsOf, type FdtNode } from "./support/fdt.ts";
+import { sampleRoot, sampleTree, type TreeOptions } from "./support/trees.ts";
+
+const module = await compileModule({
+  files: ["hypervisor/boot/host-isa", "hypervisor/boot/host-device-tree", "hypervisor/riscv/isa"],
+  source: `
+    import { HostTreePlan, buildHostTree, hostTreeBound } from "../../../hypervisor/boot/host-device-tree";
+    import { describe, describeSize, MachineDescription } from "../../../hypervisor/boot/machine-description";
+    import { initIntervalList } from "../../../hypervisor/boot/interval-list";
+    import { Hart } from "../../../hypervisor/hart";
+    import { Root } from "../../../hypervisor/root";
+    export function describeAt(fdt: usize, block: usize): u32 { return describe(fdt, block).error; }
+    export function machineFeatures(block: usize): u64 { return changetype<MachineDescription>(block).features; }
+    export function hartImsic(block: usize, i: u64): u64 { return changetype<MachineDescription>(block).hart(i).imsicPage; }
+    export function hasImsic(block: usize): u32 { return changetype<MachineDescription>(block).hasImsic; }
+    export function bound(block: usize, ranges: u64): u64 {
+      return hostTreeBound(changetype<MachineDescription>(block), ranges);
+    }
+    export function planCreate(plan: usize, list: usize): void {
+      changetype<HostTreePlan>(plan).memory = initIntervalList(list, 16);
+    }
+    export function planMemory(plan: usize, start: u64, end: u64): void {
+      changetype<HostTreePlan>(plan).memory.append(start, end);
+    }
+    export function planRest(plan: usize, initrd: u64, size: u64, features: u64, files: u32): void {
+      const record = changetype<HostTreePlan>(plan);
+      record.initrdGpa = initrd;
+      record.initrdSize = size;
+      record.features = features;
+      record.interruptFiles = files;
+    }
+    export function addHart(root: usize, table: usize, record: usize, id: u64): void {
+      const machine = changetype<Root>(root);
+      machine.harts = table;
+      changetype<Hart>(record).id = id;
+      machine.setHart(machine.hartCount++, changetype<Hart>(record));
+    }
+    export function build(root: usize, block: usize, plan: usize, buffer: usize, capacity: u64): i64 {
+      return buildHostTree(changetype<Root>(root), changetype<MachineDescription>(block), changetype<HostTreePlan>(plan),
+        buffer, capacity);
+    }`,
+});
+
+const at = (megabytes: number) => megabytes * TEST_MEMORY;
+const [FDT, BLOCK, PLAN, LIST, ROOT, TABLE, HARTS, BUFFER, BLOCK2] = [1, 5, 9, 10, 11, 12, 13, 20, 28].map(at);
+const machine = new Machine(module, at(32));
+const calls = machine.exports;
+
+// henvcfg bits (Privileged 21.2.5).
+const [CBCFE, CBZE, ADUE, PBMTE, STCE] = [6n, 7n, 61n, 62n, 63n].map((bit) => 1n << bit);
+const USUAL = STCE | CBZE | CBCFE | ADUE;
+
+interface HostOptions {
+  ids?: bigint[];
+  memory?: [bigint, bigint][];
+  initrd?: [bigint, bigint];
+  henvcfg?: bigint;
+  vectors?: boolean;
+  files?: boolean;
+  capacity?: number;
+}
+
+/** The host's tree for a machine; also checks that hostTreeBound was enough and the result readable by ourselves. */
+function hostTree(blob: Uint8Array, host: HostOptions = {}): FdtNode {
+  machine.bytes.fill(0, TEST_MEMORY);
+  machine.put(FDT, blob);
+  assert.equal(calls.describeAt(BigInt(FDT), BigInt(BLOCK)), 0);
+  const files = (host.files ?? true) && calls.hasImsic(BigInt(BLOCK)) === 1;
+  const features = calls.offeredFeatures(
+    calls.machineFeatures(BigInt(BLOCK)),
+    BigInt.asIntN(64, host.henvcfg ?? USUAL),
+    host.vectors ?? true,
+    files,
+  );
+  calls.planCreate(BigInt(PLAN), BigInt(LIST));
+  const memory = host.memory ?? [[0x8000_0000n, 0xf000_0000n]];
+  for (const [start, end] of memory) calls.planMemory(BigInt(PLAN), start, end);
+  calls.planRest(BigInt(PLAN), ...(host.initrd ?? [0n, 0n]), features, files ? 1 : 0);
+  (host.ids ?? [0n, 1n]).forEach((id, index) =>
+    calls.addHart(BigInt(ROOT), BigInt(TABLE), BigInt(HARTS + index * 0x1000), id),
+  );
+  const capacity = BigInt(host.capacity ?? calls.bound(BigInt(BLOCK), BigInt(memory.length)));
+  assert.equal(capacity % 8n, 0n);
+  const size = calls.build(BigInt(ROOT), BigInt(BLOCK), BigInt(PLAN), BigInt(BUFFER), capacity);
+  assert.ok(size > 0n, `${capacity} bytes are not enough`);
+  const { root } = parseFdt(machine.get(BUFFER, size));
+  assert.equal(calls.describeAt(BigInt(BUFFER), BigInt(BLOCK2)), 0);
+  return root;
+}
+
+const sample = (options: Partial<TreeOptions> = {}) => sampleTree({ harts: 2, ...options });
+
+test("the host's tree", () => {
+  const root = hostTree(sample(), { initrd: [0x8400_0000n, 0x1234n] });
+  assert.deepEqual(
+    root.children.map((child) => child.name),
+    ["chosen", "memory@80000000", "cpus", "soc"],
+  );
+  assert.deepEqual([...root.properties.keys()], ["#address-cells", "#size-cells", "compatible", "model"]);
+  assert.deepEqual(stringsOf(root, "compatible"), ["riscv-virtio"]);
+
+  const chosen = nodeAt(root, "/chosen")!;
+  assert.deepEqual(stringsOf(chosen, "bootargs"), ["console=hvc0"]);
+  assert.deepEqual(cellsOf(chosen, "linux,initrd-start"), [0, 0x8400_0000]);
+  assert.deepEqual(cellsOf(chosen, "linux,initrd-end"), [0, 0x8400_1234]);
+  assert.deepEqual(cellsOf(chosen, "rng-seed"), [1, 2, 3, 4]);
+  assert.deepEqual(cellsOf(nodeAt(root, "/memory")!, "reg"), [0, 0x8000_0000, 0, 0x7000_0000]);
+
+  const cpus = nodeAt(root, "/cpus")!;
+  assert.deepEqual(cellsOf(cpus, "timebase-frequency"), [10_000_000]);
+  assert.deepEqual(
+    cpus.children.map((cpu) => cpu.name),
+    ["cpu@0", "cpu@1"],
+  );
+  for (const [index, cpu] of cpus.children.entries()) {
+    assert.deepEqual(cellsOf(cpu, "reg"), [index]);
+    assert.deepEqual(stringsOf(cpu, "mmu-type"), ["riscv,sv57"]);
+    assert.deepEqual(stringsOf(cpu, "riscv,isa-base"), ["rv64i"]);
+    assert.deepEqual(
+      stringsOf(cpu, "riscv,isa-extensions").join(" "),
+      "i m a f d c zicbom zicboz zicsr zifencei zba zbb ssaia sstc svadu",
+    );
+    assert.deepEqual(stringsOf(cpu, "riscv,isa"), ["rv64imafdc_zicbom_zicboz_zicsr_zifencei_zba_zbb_ssaia_sstc_svadu"]);
+    assert.deepEqual(cellsOf(cpu, "riscv,cboz-block-size"), [64]);
+    assert.deepEqual(cellsOf(cpu, "riscv,cbom-block-size"), [64]);
+    assert.deepEqual(cellsOf(nodeAt(cpu, "interrupt-controller")!, "phandle"), [0x100 + index]);
+  }
+
+  const imsic = nodeAt(root, "/soc/imsics@28000000")!;
+  assert.deepEqual(cellsOf(imsic, "interrupts-extended"), [0x100, 9, 0x101, 9]);
+  assert.deepEqual(cellsOf(imsic, "reg"), cells64(0x2800_0000n, 0x1_0000n));
+  assert.deepEqual(cellsOf(imsic, "riscv,num-ids"), [255]);
+  assert.deepEqual(cellsOf(imsic, "riscv,guest-index-bits"), [3]);
+});
+
+test("hosts without an IMSIC, without arguments, with several ranges and NUMA nodes", () => {
+  const memory = [
+    { base: 0x8000_0000n, size: 0x4000_0000n, numaNode: 0 },
+    { base: 0x10_0000_0000n, size: 0x4000_0000n, numaNode: 1 },
+  ];
+  const distances = node("distance-map", {
+    compatible: "numa-distance-map-v1",
+    "distance-matrix": [0, 0, 10, 0, 1, 20],
+  });
+  const blob = sample({
+    memory,
+    chosen: { bootargs: "" },
+    cpu: (index) => ({ "numa-node-id": [index] }),
+    top: [distances],
+  });
+  const ranges: [bigint, bigint][] = [
+    [0x8000_0000n, 0xbe00_0000n],
+    [0x10_0000_0000n, 0x10_3000_0000n],
+  ];
+  const root = hostTree(blob, { memory: ranges, files: false });
+  assert.equal(nodeAt(root, "/soc"), undefined);
+  assert.equal(nodeAt(root, "/chosen")!.properties.has("bootargs"), false);
+  assert.equal(nodeAt(root, "/chosen")!.properties.has("linux,initrd-start"), false);
+  const nodes = root.children.filter((child) => child.name.startsWith("memory"));
+  assert.deepEqual(
+    nodes.map((child) => child.name),
+    ["memory@80000000", "memory@1000000000"],
+  );
+  assert.deepEqual(
+    nodes.map((child) => cellsOf(child, "numa-node-id")),
+    [[0], [1]],
+  );
+  assert.deepEqual(
+    nodeAt(root, "/cpus")!.children.map((cpu) => cellsOf(cpu, "numa-node-id")),
+    [[0], [1]],
+  );
+  assert.deepEqual(cellsOf(nodeAt(root, "/distance-map")!, "distance-matrix"), [0, 0, 10, 0, 1, 20]);
+  assert.ok(!stringsOf(nodeAt(root, "/cpus/cpu@0")!, "riscv,isa-extensions").includes("ssaia"));
+});
+
+test("a hart that is missing keeps the others at their files", () => {
+  const root = hostTree(sample({ harts: 4, ids: [10n, 20n, 30n, 40n] }), { ids: [10n, 30n, 40n] });
+  assert.deepEqual(
+    nodeAt(root, "/cpus")!.children.map((cpu) => cpu.name),
+    ["cpu@0", "cpu@1", "cpu@2"],
+  );
+  const imsic = nodeAt(root, "/soc/imsics")!;
+  assert.deepEqual(cellsOf(imsic, "interrupts-extended"), [0x100, 9, 0x102, 9, 0x103, 9]);
+  const pages = [0x2800_0000n, 0x2801_0000n, 0x2801_8000n];
+  assert.deepEqual(cellsOf(imsic, "reg"), cells64(...pages.flatMap((page) => [page, 0x8000n])));
+  assert.deepEqual(cellsOf(imsic, "riscv,hart-index-bits"), [2]);
+  // Our own reader finds each hart's page where the machine has it.
+  assert.deepEqual(
+    [0n, 1n, 2n].map((index) => calls.hartImsic(BigInt(BLOCK2), index)),
+    pages,
+  );
+});
+
+test("extensions are those of all harts; the forms of the ISA text", () => {
+  const names = (isa: Record<string, string | string[]>, host?: HostOptions, other = isa) => {
+    const machineRoot = sampleRoot({ harts: 2 });
+    machineRoot.children
+      .find((child) => child.name === "cpus")!
+      .children.forEach((cpu, index) => {
+        cpu.properties.delete("riscv,isa-extensions");
+        cpu.properties.delete("riscv,isa");
+        for (const [name, value] of node("", index === 0 ? isa : other).properties) cpu.properties.set(name, value);
+      });
+    const cpu = nodeAt(hostTree(buildFdt(machineRoot), host), "/cpus/cpu@1")!;
+    return [stringsOf(cpu, "riscv,isa-extensions").join(" "), stringsOf(cpu, "riscv,isa")[0]];
+  };
+  assert.deepEqual(names({ "riscv,isa": "rv64imafdcvh_zicsr_zifencei_zbb_sstc_smaia_xvendor" }), [
+    "i m a f d c v zicsr zifencei zbb sstc",
+    "rv64imafdcv_zicsr_zifencei_zbb_sstc",
+  ]);
+  assert.deepEqual(names({ "riscv,isa": "rv64gch_zbb1p0" }), ["i m a f d zicsr zifencei c zbb", "rv64gc_zbb"]);
+  assert.deepEqual(names({ "riscv,isa-extensions": ["zbb", "i", "v", "zvl128b", "m"] }, { vectors: false }), [
+    "zbb i m",
+    "rv64im_zbb",
+  ]);
+  assert.deepEqual(
+    names(
+      { "riscv,isa": "rv64imac_zba_zbb_zbs" },
+      {},
+      { "riscv,isa-extensions": ["i", "m", "a", "zba", "zbs", "zbc"] },
+    ),
+    ["i m a zba zbs", "rv64ima_zba_zbs"],
+  );
+  assert.deepEqual(names({ "riscv,isa-extensions": [] }), ["", "rv64"]);
+});
+
+test("each extension follows what the host is given", () => {
+  const NAME = at(2);
+  const sees = (name: string, offered: bigint): boolean => {
+    machine.put(NAME, new TextEncoder().encode(name));
+    return calls.hostSees(BigInt(NAME), BigInt(name.length), BigInt.asIntN(64, offered)) === 1;
+  };
+  const featureBit = (name: string): bigint => {
+    for (let bit = 0; bit < 64; bit++) if (machine.literal(calls.featureName(bit)) === name) return 1n << BigInt(bit);
+    throw new Error(name);
+  };
+  const every = (1n << 64n) - 1n;
+  for (const name of "i m a f d c b zicsr zba zbb zbs zkt zcd zawrs zicbop svinval svnapot ziccif ssu64xl".split(" ")) {
+    assert.ok(sees(name, 0n), name);
+  }
+  for (const name of "sstc svpbmt svadu svade zicbom zicboz ssaia v h zicntr zihpm sscofpmf ssstateen zkr zcmt".split(
+    " ",
+  )) {
+    assert.ok(sees(name, featureBit(name)), name);
+    assert.ok(!sees(name, every & ~featureBit(name)), name);
+  }
+  for (const [name, feature] of [
+    ["sha", "h"],
+    ["shcounterenw", "h"],
+    ["zk", "zkr"],
+    ["zve32x", "v"],
+    ["zvkt", "v"],
+    ["zvl1024b", "v"],
+    ["supm", "ssnpm"],
+  ]) {
+    assert.ok(sees(name, featureBit(feature)), name);
+    assert.ok(!sees(name, every & ~featureBit(feature)), name);
+  }
+  for (const name of "smaia smstateen smepmp xtheadba zb zbbb zbb1 zvkt2 q e s ss unknown zic64 zic64bb".split(" ")) {
+    assert.ok(!sees(name, every), name);
+  }
+
+  const all = every;
+  const offered = (henvcfg: bigint, vectors: number, files: number): bigint =>
+    BigInt.asUintN(64, calls.offeredFeatures(all, BigInt.asIntN(64, henvcfg), vectors, files));
+  const has = (mask: bigint, name: string) => (mask & featureBit(name)) !== 0n;
+  assert.ok(has(offered(ADUE, 0, 0), "svadu") && !has(offered(ADUE, 0, 0), "svade"));
+  assert.ok(has(offered(0n, 0, 0), "svade") && !has(offered(0n, 0, 0), "svadu"));
+  assert.ok(has(offered(PBMTE, 0, 0), "svpbmt") && !has(offered(USUAL, 1, 1), "svpbmt"));
+  assert.ok(has(offered(0n, 1, 0), "v") && has(offered(0n, 0, 1), "ssaia"));
+  for (const name of "h zkr zicntr zihpm sscofpmf ssstateen zicfilp zicfiss ssnpm ssdbltrp ssctr zcmt".split(" ")) {
+    assert.ok(!has(offered(every, 1, 1), name), name);
+  }
+});
+
+test("the bound is enough and a smaller buffer is refused, never left", () => {
+  for (const harts of [1, 2, 64]) {
+    const ids = Array.from({ length: harts }, (_, index) => BigInt(index));
+    for (const isa of ["rv64imafdcbv", "rv64g", "rv64imac_" + "zbb_".repeat(400)]) {
+      const blob = sample({ harts, cpu: () => ({ "riscv,isa-extensions": [], "riscv,isa": isa }) });
+      hostTree(blob, { ids });
+    }
+    hostTree(sample({ harts, chosen: { bootargs: "x".repeat(3000) } }), { ids });
+  }
+  hostTree(sample());
+  const needed = machine.view.getUint32(BUFFER + 4);
+  for (const capacity of [512, 1024, needed - 8, needed].map((size) => (size + 7) & ~7)) {
+    machine.bytes.fill(0xcc, BUFFER, BUFFER + 8192);
+    const size = calls.build(BigInt(ROOT), BigInt(BLOCK), BigInt(PLAN), BigInt(BUFFER), BigInt(capacity));
+    assert.equal(size, -1n);
+    assert.ok(machine.get(BUFFER + capacity, 64).every((byte) => byte === 0xcc));
+  }
+});
