@@ -13,7 +13,7 @@ import { MATRIX } from "./matrix.ts";
 const TIMEOUT_SECONDS = 120;
 
 const qemu = locateQemu(process.env["QEMU"]);
-assert(qemu !== undefined, "QEMU is missing; to install it, run: salus setup");
+assert(qemu !== undefined, "QEMU is missing; to install it, run: node bin/salus.js setup");
 const flavour = process.env["SALUS_FLAVOUR"] === "debug" ? "debug" : "release";
 const artifacts = await buildArtifacts({ flavour, log: () => {} });
 const hostImage = { file: artifacts.hostImage, bytes: statSync(artifacts.hostImage).size };

@@ -26,7 +26,7 @@ export async function ensureTools(options: SetupOptions): Promise<Found> {
   if (missing.length === 0) return found;
   if (missing.some(({ chosen }) => chosen))
     throw pleaseInstall(missing, "The QEMU that was asked for is not replaced.");
-  if (options.install === false) throw pleaseInstall(missing, "To install it, run: salus setup");
+  if (options.install === false) throw pleaseInstall(missing, "To install it, run: node bin/salus.js setup");
   const release = readRelease();
   if (!release || !canInstallOn(release)) {
     throw pleaseInstall(
