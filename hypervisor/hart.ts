@@ -10,7 +10,8 @@ import { Root } from "./root";
  *      0  current     context to enter when trap() returns Enter
  *      8  stackTop    the hart's stack, empty at every trap
  *     16  recovery    where to continue if a door primitive faults; 0 = a fault here is a bug
- *     24  entered     context whose callee-saved registers (s0-s11, gp) are still in the machine
+ *     24  entered     context that was entered last, whose callee-saved registers (s0-s11, gp) are in the machine; of a TVM
+ *                     that address + 1: they are saved at entry
  *     32  scratch     for the trap entry
  *     40  faultCause  scause of the fault that took `recovery`
  */
@@ -83,6 +84,9 @@ export class Hart {
   implementationId: u64;
   /** Interrupts that nobody asked for: counted, otherwise ignored (vm/trap.ts). */
   strayInterrupts: u64;
+
+  /** Test finisher (hpa), for a panic before there is a root; 0 if unknown. */
+  earlyFinisher: u64;
 
   /** Address of `requests`, for atomics. */
   // @ts-ignore: decorator

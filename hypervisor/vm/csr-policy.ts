@@ -169,13 +169,14 @@ export function setupHartCsrs(hart: Hart): void {
 /** State-enable registers (Smstateen): everything that is not given is off for VS and VU. */
 function setupStateEnables(): void {
   csrWrite(HSTATEEN0, STATE_ENABLES);
-  csrWrite(HSTATEEN1, 0);
-  csrWrite(HSTATEEN2, 0);
-  csrWrite(HSTATEEN3, 0);
   csrWrite(SSTATEEN0, 0);
-  csrWrite(SSTATEEN1, 0);
-  csrWrite(SSTATEEN2, 0);
-  csrWrite(SSTATEEN3, 0);
+  // Where the firmware keeps one of the others to itself, what it gates is off for everybody below.
+  if (csrExists(HSTATEEN1)) csrWrite(HSTATEEN1, 0);
+  if (csrExists(HSTATEEN2)) csrWrite(HSTATEEN2, 0);
+  if (csrExists(HSTATEEN3)) csrWrite(HSTATEEN3, 0);
+  if (csrExists(SSTATEEN1)) csrWrite(SSTATEEN1, 0);
+  if (csrExists(SSTATEEN2)) csrWrite(SSTATEEN2, 0);
+  if (csrExists(SSTATEEN3)) csrWrite(SSTATEEN3, 0);
 }
 
 /** A machine without state enables cannot hide these; without them VMs would share the registers. */

@@ -1,6 +1,6 @@
 import { Hart } from "../hart";
 import { SCAUSE_INTERRUPT, HVIP, TIME, VSCAUSE, VSIE } from "../riscv/csr";
-import { cas32, cas64, csrRead, csrWrite, fenceI, loadAcquire32, storeRelease32, write32 } from "../riscv/hw";
+import { cas32, cas64, csrRead, csrWrite, loadAcquire32, storeRelease32, write32 } from "../riscv/hw";
 import { SBI_INVALID_PARAM, SBI_INVALID_STATE } from "../sbi/errors";
 import { firstInterrupt, showTimer } from "./exit";
 import { completeMmio } from "./mmio";
@@ -38,11 +38,7 @@ export function runTvmVcpu(hart: Hart, host: Vcpu, vm: Vm, vcpuId: u64): i64 {
   saveWorld(hart, host);
   write32(host.stateAddress(), VcpuState.Runnable);
   if (hasGuestComparator(hart.root)) armHostTimer(host);
-  // Instructions that were fetched here when it last ran here, or never ran, are old.
-  if (vcpu.hartIndex != hart.index) {
-    write32(changetype<usize>(vcpu) + offsetof<Vcpu>("hartIndex"), hart.index);
-    fenceI();
-  }
+  write32(changetype<usize>(vcpu) + offsetof<Vcpu>("hartIndex"), hart.index);
   loadWorld(hart, vcpu);
   return 0;
 }

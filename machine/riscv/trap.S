@@ -25,23 +25,34 @@ function image_TrapEntry
   sd t1, 8*4(sp)
   bne t2, t3, from_guest_by_surprise
 
-# An ecall: s0-s11 and gp stay in the registers. The compiled code preserves them.
-  ld sp, HART_STACK_TOP(tp)
+# An ecall: s0-s11 and gp stay in the registers, the compiled code preserves them. A TVM's (slot 0 of its context is 1) are
+# also saved now: as soon as TypeScript lets its vCPU go, another hart may enter it, or get the memory of its context.
+  ld t0, 0(sp)
+  beqz t0, 1f
+  callee_saved sd, sp
+1:ld sp, HART_STACK_TOP(tp)
 handle_ecall:
   call trap
   bnez a0, wait_in_ecall
   ld sp, HART_CURRENT(tp)
   ld t0, HART_ENTERED(tp)
-  bne sp, t0, switch_context
+  bne sp, t0, enter_other_or_tvm
 enter_context:                       # sp = context, its callee-saved registers are loaded
   csrw sscratch, tp
   caller_saved ld, sp
   ld tp, 8*4(sp)
   ld sp, 8*2(sp)
   sret
-switch_context:
+enter_other_or_tvm:                  # hart.entered of a TVM is 1 more than its context
+  addi t1, sp, 1
+  beq t0, t1, enter_context
+  andi t1, t0, 1
+  bnez t1, enter_loading_all         # it is saved, and no more ours
   callee_saved sd, t0
-  sd sp, HART_ENTERED(tp)
+enter_loading_all:
+  ld t0, 0(sp)
+  add t0, t0, sp
+  sd t0, HART_ENTERED(tp)
   callee_saved ld, sp
   j enter_context
 wait_in_ecall:
@@ -58,9 +69,7 @@ handle_trap:
 act:                                 # also where boot and bootSecondary go with their action in a0
   bnez a0, 1f
   ld sp, HART_CURRENT(tp)
-  sd sp, HART_ENTERED(tp)
-  callee_saved ld, sp
-  j enter_context
+  j enter_loading_all
 1:call wait_or_stop
   j handle_trap
 
