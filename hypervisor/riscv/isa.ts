@@ -261,9 +261,9 @@ export function featuresOfMmuType(text: usize, length: u64): u64 {
   return bytesAre(text, length, "riscv,sv39") ? featureMask(Feature.Sv39) : 0;
 }
 
-/** `mmu-type` for a mask, or null if it has no mode. */
-export function mmuTypeOf(features: u64): string | null {
+/** `mmu-type` for a mask. */
+export function mmuTypeOf(features: u64): string {
   if (hasFeature(features, Feature.Sv57)) return "riscv,sv57";
   if (hasFeature(features, Feature.Sv48)) return "riscv,sv48";
-  return hasFeature(features, Feature.Sv39) ? "riscv,sv39" : null;
+  return hasFeature(features, Feature.Sv39) ? "riscv,sv39" : "riscv,none";
 }
