@@ -67,7 +67,20 @@ export class Root {
   /** OptionalState bits (vm/csr-policy.ts): state of a VM that only some machines have. */
   optionalState: u64;
 
+  /** Record of the one hart that ends the machine (boot/stop.ts), 0 while it runs: compare-and-swap. */
+  endingHart: usize;
+
+  // ---- boot
+  /** The hart that boots the others and is told when they are up. */
+  bootHart: Hart;
+  /** Plan of memory (boot/memory-plan.ts), 0 once the host runs. */
+  bootPlan: usize;
+
   hart(index: u64): Hart {
-    return changetype<Hart>(load<usize>(this.harts + (<usize>index << 3)));
+    return changetype<Hart>(load<usize>(this.harts + ((<usize>index) << 3)));
+  }
+
+  setHart(index: u64, hart: Hart): void {
+    store<usize>(this.harts + ((<usize>index) << 3), changetype<usize>(hart));
   }
 }

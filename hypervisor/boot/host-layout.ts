@@ -71,6 +71,30 @@ export const enum LayoutError {
   HomeTooSmall = 8,
 }
 
+/** What is wrong, as a sentence. */
+export function layoutErrorText(error: LayoutError): string {
+  switch (error) {
+    case LayoutError.None:
+      return "the host's memory is laid out";
+    case LayoutError.KernelOutsideRam:
+      return "the host's kernel image is not in RAM";
+    case LayoutError.InitrdOutsideRam:
+      return "the host's initial RAM disk is not in RAM";
+    case LayoutError.KernelOverlapsKept:
+      return "the host's kernel image overlaps firmware, reserved memory, the device tree or the hypervisor";
+    case LayoutError.InitrdOverlapsKept:
+      return "the host's initial RAM disk overlaps firmware, reserved memory, the device tree or the hypervisor";
+    case LayoutError.ImagesOverlap:
+      return "the host's kernel image and initial RAM disk overlap";
+    case LayoutError.NoRoomForKernel:
+      return "the host's kernel image is not 2 MiB aligned, or shares 2 MiB with kept memory, and cannot be moved";
+    case LayoutError.NoRoomForInitrd:
+      return "the host's RAM has no room for its initial RAM disk";
+    default:
+      return "the RAM range with the hypervisor is too small for the host's kernel image";
+  }
+}
+
 /** Scratch lists of one planning run. */
 @unmanaged
 class Work {

@@ -54,7 +54,7 @@ function lowerHalf(levels: u64): u64 {
 }
 
 /**
- * Table pages that are enough for `ranges` separate ranges that cover `bytes`, and for `pieces` more ends of ranges inside
+ * Table pages that are enough for `ranges` separate ranges that cover `bytes`, and for any number of ends of ranges inside
  * `dense` contiguous bytes (the stacks with their guards).
  */
 export function kernelMapTables(levels: u64, ranges: u64, bytes: u64, dense: u64): u64 {

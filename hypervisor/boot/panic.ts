@@ -23,12 +23,11 @@ export function panic(message: string): void {
   endPanic();
 }
 
-/** `panic` with a number in the middle of the sentence. */
-export function panicAbout(before: string, value: u64, after: string): void {
+/** `panic` with a sentence in two parts. */
+export function panicBecause(subject: string, fault: string): void {
   beginPanic();
-  putText(before);
-  putHex(value);
-  putText(after);
+  putText(subject);
+  putText(fault);
   endLine();
   endPanic();
 }

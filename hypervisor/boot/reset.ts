@@ -5,7 +5,7 @@ import { firmwareReset, RESET_SHUTDOWN, RESET_SYSTEM_FAILURE } from "./firmware"
 import { scrubSecrets } from "./scrub";
 import { claimEnd, haltHere, stopOtherHarts } from "./stop";
 
-/** Values of the `sifive,test1` finisher, for a firmware without System Reset. */
+/** Values of the test finisher (`sifive,test0`). */
 const FINISHER_PASS: u32 = 0x5555;
 const FINISHER_FAIL: u32 = 0x3333;
 const FINISHER_CODE_SHIFT: u32 = 16;
@@ -30,13 +30,18 @@ export function reportRunningHart(): void {
   endLine();
 }
 
-/** The last step, without any cleaning up. Never returns. */
+/**
+ * The last step, without any cleaning up. Never returns.
+ *
+ * A failure goes to the test finisher first where there is one: firmware need not pass the reason on, and the finisher of QEMU
+ * makes it the exit status of the emulator.
+ */
 export function endMachine(hart: Hart, type: u64, reason: u64): void {
-  firmwareReset(type, reason);
   const root = hart.root;
-  if (changetype<usize>(root) != 0 && root.testFinisher != 0 && type == RESET_SHUTDOWN) {
-    const failed = reason == RESET_SYSTEM_FAILURE;
-    mmioWrite32(root.testFinisher, failed ? FINISHER_FAIL | (1 << FINISHER_CODE_SHIFT) : FINISHER_PASS);
-  }
+  const finisher = changetype<usize>(root) != 0 ? root.testFinisher : hart.earlyFinisher;
+  const failed = type == RESET_SHUTDOWN && reason == RESET_SYSTEM_FAILURE;
+  if (failed && finisher != 0) mmioWrite32(finisher, FINISHER_FAIL | (1 << FINISHER_CODE_SHIFT));
+  firmwareReset(type, reason);
+  if (type == RESET_SHUTDOWN && finisher != 0) mmioWrite32(finisher, FINISHER_PASS);
   while (true) pause();
 }

@@ -53,7 +53,7 @@ export const HYPERVISOR: ImageModule = {
     panicTrap: "(u64, u64, u64, u64, u64) => void",
   },
   output: "salus",
-  rawMemoryFolders: ["hypervisor/lib/", "hypervisor/riscv/"],
+  rawMemoryFolders: ["hypervisor/lib/", "hypervisor/riscv/", "crypto/"],
   bootStackSize: STACK_SIZE,
   stacks: [
     ...["boot", "bootSecondary", "trap"].map((entry) => ({ what: "a hart's stack", size: STACK_SIZE, entries: [entry] })),

@@ -1,0 +1,51 @@
+import { thisHart } from "../hart";
+import { alignUp } from "../lib/arithmetic";
+import { HGATP } from "../riscv/csr";
+import { csrExists } from "../riscv/hw";
+import { PAGE_SIZE } from "../riscv/pte";
+import { BootAllocator } from "./boot-allocator";
+import { treeCheck, TreeError, treeErrorText } from "./device-tree/check";
+import { findFirstBlock, NO_PLACE } from "./first-block";
+import { gstageLevels, mostGstageLevels } from "./gstage-modes";
+import { hostTreeBound } from "./host-device-tree";
+import { describe, DescribeError, describeErrorText, describeSize, MachineDescription } from "./machine-description";
+import { beginMemoryPlan, MemoryPlan, memoryPlanBytes, NO_OWN_PLACE, placeOwnMemory } from "./memory-plan";
+import { panic, panicBecause } from "./panic";
+
+/**
+ * The first step of boot: what machine is this, can we run on it, and where is everything going to be. Writes only to the
+ * first block, which holds the description and the plan. Every fault of the machine ends the boot with a sentence.
+ *
+ * `vlenb`: bytes of a vector register of this hart, 0 without vectors.
+ */
+export function surveyMachine(fdt: usize, hartId: u64, vlenb: u64): MemoryPlan {
+  const wrong = treeCheck(fdt);
+  if (wrong != TreeError.None) panicBecause("the device tree ", treeErrorText(wrong));
+  const descriptionBytes = describeSize(fdt);
+  const bytes = alignUp(2 * <u64>offsetof<BootAllocator>() + descriptionBytes + memoryPlanBytes(fdt) + 64, PAGE_SIZE);
+  const block = findFirstBlock(fdt, bytes);
+  if (block == NO_PLACE) panic("there is no free memory for the description of the machine");
+
+  const allocator = changetype<BootAllocator>(<usize>block);
+  allocator.next = <usize>block + offsetof<BootAllocator>();
+  allocator.end = <usize>(block + bytes);
+  const description = describe(fdt, allocator.take(descriptionBytes, 8));
+  if (description.error != DescribeError.None) panicBecause("the device tree ", describeErrorText(description.error));
+  thisHart().earlyFinisher = description.testFinisher;
+  checkMachine(description, hartId);
+
+  const plan = beginMemoryPlan(description, allocator, block, block + bytes);
+  if (plan.mapLevels == 0) panic("memory lies beyond the reach of any address-space mode");
+  plan.gstageLevels = gstageLevels(plan.physicalEnd);
+  if (plan.gstageLevels == 0) panic("the hart has no G-stage mode that reaches all memory");
+  const own = placeOwnMemory(plan, vlenb, hostTreeBound(description, plan.ram.count));
+  if (own == NO_OWN_PLACE) panic("there is no contiguous free memory that is large enough for the hypervisor's tables");
+  return plan;
+}
+
+/** Ends the boot of a machine that cannot work. */
+function checkMachine(description: MachineDescription, hartId: u64): void {
+  if (description.hartIndexOf(hartId) < 0) panic("the device tree does not name the hart that boots");
+  if (!csrExists(HGATP) || mostGstageLevels() == 0) panic("the hart has no hypervisor extension");
+  if (description.kernelSize == 0) panic("no image of a host kernel (a module with multiboot,kernel) is in /chosen");
+}
