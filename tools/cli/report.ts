@@ -12,10 +12,10 @@ export function progress(line: string): void {
 export function reportError(error: unknown): void {
   const { red, bold } = coloursFor(process.stderr);
   const lines =
-    error instanceof Failure
-      ? [error.message]
-      : error instanceof Error && error.name === "BuildFailure"
-        ? ["the build failed", ...error.message.split("\n").map((line) => `  ${line}`)]
+    error instanceof Error && error.name === "BuildFailure"
+      ? ["the build failed", ...error.message.split("\n").map((line) => `  ${line}`)]
+      : error instanceof Failure
+        ? [error.message]
         : [`internal error: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`];
   process.stderr.write(`${bold(red("salus:"))} ${lines.join("\n")}\n`);
 }

@@ -9,11 +9,16 @@ import { findOnPath } from "./locate.ts";
 const live = new Set<ChildProcess>();
 const ENDING_SIGNALS: NodeJS.Signals[] = ["SIGINT", "SIGTERM", "SIGHUP"];
 let installed = false;
+/** The signal that ends this process as soon as its children are gone. */
+let ending: NodeJS.Signals | undefined;
 
 /** Kills `child` when this process ends before it. */
 export function bindToThisProcess(child: ChildProcess): void {
   live.add(child);
-  child.once("close", () => live.delete(child));
+  child.once("close", () => {
+    live.delete(child);
+    if (ending !== undefined && live.size === 0) endBy(ending);
+  });
   if (installed) return;
   installed = true;
   process.on("exit", killAll);
@@ -21,10 +26,16 @@ export function bindToThisProcess(child: ChildProcess): void {
     process.on(signal, () => {
       if (signal === "SIGINT" && interruptIsForChildren) return;
       killAll();
-      for (const name of ENDING_SIGNALS) process.removeAllListeners(name);
-      process.kill(process.pid, signal);
+      ending = signal;
+      if (live.size === 0) endBy(signal);
     });
   }
+}
+
+/** Ends this process as the signal would have, had it no handler. */
+function endBy(signal: NodeJS.Signals): void {
+  for (const name of ENDING_SIGNALS) process.removeAllListeners(name);
+  process.kill(process.pid, signal);
 }
 
 let interruptIsForChildren = false;

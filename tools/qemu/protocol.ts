@@ -74,6 +74,10 @@ export class ProtocolReader {
  */
 export function shortcomings(reader: ProtocolReader, result: RunResult): string[] {
   const reasons: string[] = [];
+  // A QEMU that refuses its arguments never had a guest to speak of.
+  if (result.lines.length === 0 && result.exitCode !== 0 && result.exitCode !== null) {
+    return [...result.messages, `QEMU ended with status ${result.exitCode}`];
+  }
   if (reader.panic !== undefined) reasons.push(reader.panic);
   for (const step of reader.steps) {
     if (step.outcome === "failed") reasons.push(`step failed: ${step.name}`);

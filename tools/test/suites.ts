@@ -36,8 +36,10 @@ export function select(names: string[], filesOf: (suite: string) => string[] = t
       continue;
     }
     let found = false;
-    for (const { suite, files } of all) {
-      const matching = name === suite ? files : files.filter((file) => path.relative(repository, file).includes(name));
+    const named = all.filter(({ suite }) => suite === name);
+    for (const { suite, files } of named.length > 0 ? named : all) {
+      const matching =
+        named.length > 0 ? files : files.filter((file) => path.relative(repository, file).includes(name));
       found ||= matching.length > 0;
       selection.files[suite] = [...new Set([...selection.files[suite], ...matching])].sort();
     }

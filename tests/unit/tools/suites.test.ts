@@ -8,7 +8,9 @@ import { select } from "../../../tools/test/suites.ts";
 import { Tally } from "../../../tools/test/tally.ts";
 
 const FILES: Record<string, string[]> = {
-  unit: ["tests/unit/a.test.ts", "tests/unit/memory/b.test.ts"].map((file) => path.join(repository, file)),
+  unit: ["tests/unit/a.test.ts", "tests/unit/memory/b.test.ts", "tests/unit/qemu-version.test.ts"].map((file) =>
+    path.join(repository, file),
+  ),
   qemu: ["tests/qemu/tellus.test.ts"].map((file) => path.join(repository, file)),
 };
 const selectFrom = (names: string[]) => select(names, (suite) => FILES[suite]);
