@@ -34,7 +34,7 @@ export function lintSource(module: ImageModule, file: string, source: string): s
     const owners = unmanagedClassBodies(text);
     for (const match of text.matchAll(RAW_ACCESS)) {
       if (owners.some(([start, end]) => match.index >= start && match.index < end)) continue;
-      report(match.index, `raw access to memory (${match[0].replace(/\W+$/, "")}) outside an @unmanaged class`);
+      report(match.index, `raw access to memory (${match[0].split(/[<(]/)[0]}) outside an @unmanaged class`);
     }
   }
   for (const match of text.matchAll(/\bmemory\.data\b/g)) report(match.index, "memory.data makes a writable variable");
