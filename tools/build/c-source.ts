@@ -29,7 +29,9 @@ export function toCSource(wasm2cOutput: string, info: WasmInfo, headers: string[
   const typeNumbers: string[] = [];
   const functions: string[] = [];
   let index = info.importedFunctions;
-  const start = lines.findIndex((line) => line.startsWith(`static `) && line.includes(`${PREFIX}`) && line.endsWith(";"));
+  const start = lines.findIndex(
+    (line) => line.startsWith(`static `) && line.includes(`${PREFIX}`) && line.endsWith(";"),
+  );
   for (let i = start; i < lines.length; i++) {
     const line = lines[i];
     const prototype = new RegExp(`^static .*?\\b(${PREFIX}\\w+)\\(${PREFIX.slice(0, -1)}\\*.*\\);$`).exec(line);
@@ -57,7 +59,11 @@ export function toCSource(wasm2cOutput: string, info: WasmInfo, headers: string[
   const accesses = new Set(text.match(/\bi(?:32|64)_(?:load|store)(?:8|16|32)?(?:_[su])?\b/g));
   const types = typeNumbers.map((name, number) => `#define ${name} ${number + 1}`);
   const declarations = info.exports.map(({ name, signature }) => cPrototype(name, signature));
-  return { text: [...includes, ...[...accesses].map(accessFunction), ...declarations, ...types, text, ""].join("\n"), names, indirectTargets };
+  return {
+    text: [...includes, ...[...accesses].map(accessFunction), ...declarations, ...types, text, ""].join("\n"),
+    names,
+    indirectTargets,
+  };
 }
 
 /**
@@ -148,7 +154,8 @@ function refuseLeftovers(text: string, names: Map<string, string>): void {
   for (const line of text.split("\n")) {
     const head = /^static \w+ (\w+)\(/.exec(line);
     if (head) current = names.get(head[1]) ?? head[1];
-    if (/\bf(32|64)\b/.test(line)) throw new BuildFailure(`${current}: floating point in code without it: ${line.trim()}`);
+    if (/\bf(32|64)\b/.test(line))
+      throw new BuildFailure(`${current}: floating point in code without it: ${line.trim()}`);
     if (/\binstance\b/.test(line)) throw new BuildFailure(`${current}: construct without a C form: ${line.trim()}`);
   }
 }

@@ -106,13 +106,15 @@ export function checkInterface(info: WasmInfo, module: ImageModule, root: string
     else if (actual !== signature) reasons.push(`${module.entry}: export ${name} is ${actual}, expected ${signature}`);
     found.delete(name);
   }
-  for (const name of found.keys()) reasons.push(`${module.entry}: export ${name} is not part of the machine layer's interface`);
+  for (const name of found.keys())
+    reasons.push(`${module.entry}: export ${name} is not part of the machine layer's interface`);
   const declared = declaredPrimitives(readFileSync(path.join(root, module.door), "utf8"));
   const implemented = implementedPrimitives(machineFolder, ["door.h", ...module.headers]);
   const own = implementedPrimitives(machineFolder, module.headers);
   for (const [name, signature] of declared) {
     const actual = implemented.get(name);
-    if (actual === undefined) reasons.push(`${module.door}: ${name} has no implementation in ${module.headers.join(", ")}`);
+    if (actual === undefined)
+      reasons.push(`${module.door}: ${name} has no implementation in ${module.headers.join(", ")}`);
     else if (actual !== signature) reasons.push(`${module.door}: ${name} is ${signature}, its C is ${actual}`);
   }
   for (const name of own.keys()) {
@@ -120,7 +122,8 @@ export function checkInterface(info: WasmInfo, module: ImageModule, root: string
   }
   for (const { module: from, name, signature } of info.imports) {
     if (from === "env" && name === "abort") continue;
-    if (from !== "hw" || declared.get(name) !== signature) reasons.push(`import ${from}.${name} ${signature} is unknown`);
+    if (from !== "hw" || declared.get(name) !== signature)
+      reasons.push(`import ${from}.${name} ${signature} is unknown`);
   }
   if (reasons.length > 0) throw new BuildFailure(...reasons);
 }
@@ -165,7 +168,12 @@ function implementedPrimitives(folder: string, headers: string[]): Map<string, s
     }
     const uses = source.replace(/^#define .*/gm, "").matchAll(/\b(DEFINE_\w+)\(((?:[^()]|\([^()]*\))*)\)/g);
     for (const [, macro, values] of uses) {
-      expandMacro(source, macro, values.split(",").map((value) => value.trim()), add);
+      expandMacro(
+        source,
+        macro,
+        values.split(",").map((value) => value.trim()),
+        add,
+      );
     }
   }
   return found;

@@ -60,13 +60,23 @@ export async function runTool(tool: string, args: string[], names: Map<string, s
 }
 
 /** Compiles the module's C; leaves its call graph with frame sizes beside it. */
-export async function compileC(source: string, flavour: Flavour, includes: string[], names: Map<string, string>): Promise<string> {
+export async function compileC(
+  source: string,
+  flavour: Flavour,
+  includes: string[],
+  names: Map<string, string>,
+): Promise<string> {
   const object = source.replace(/\.c$/, ".o");
   const args = [...MACHINE_FLAGS, ...FLAVOUR_FLAGS[flavour], ...MEANING_FLAGS, ...SHAPE_FLAGS];
   const whole = path.basename(source) === "memory.c" ? [] : ["-fwhole-program"];
   const folders = includes.map((folder) => `-I${folder}`);
   const output = path.join(includes[0], path.basename(object));
-  await runTool("gcc", [...args, ...whole, "-fcallgraph-info=su", ...folders, "-c", source, "-o", output], names, includes[0]);
+  await runTool(
+    "gcc",
+    [...args, ...whole, "-fcallgraph-info=su", ...folders, "-c", source, "-o", output],
+    names,
+    includes[0],
+  );
   return output;
 }
 
@@ -115,7 +125,12 @@ export async function blockObject(bytes: Uint8Array, section: string, name: stri
 }
 
 /** Links; throws with the reason of the linker script's check that failed. */
-export async function link(objects: string[], staticData: number, machineFolder: string, output: string): Promise<void> {
+export async function link(
+  objects: string[],
+  staticData: number,
+  machineFolder: string,
+  output: string,
+): Promise<void> {
   await runTool(
     "ld",
     [

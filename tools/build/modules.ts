@@ -53,10 +53,14 @@ export const HYPERVISOR: ImageModule = {
     panicTrap: "(u64, u64, u64, u64, u64) => void",
   },
   output: "salus",
-  rawMemoryFolders: ["hypervisor/lib/", "hypervisor/riscv/", "crypto/"],
+  rawMemoryFolders: ["hypervisor/lib/", "hypervisor/riscv/"],
   bootStackSize: STACK_SIZE,
   stacks: [
-    ...["boot", "bootSecondary", "trap"].map((entry) => ({ what: "a hart's stack", size: STACK_SIZE, entries: [entry] })),
+    ...["boot", "bootSecondary", "trap"].map((entry) => ({
+      what: "a hart's stack",
+      size: STACK_SIZE,
+      entries: [entry],
+    })),
     { what: "the emergency stack", size: EMERGENCY_STACK_SIZE, entries: ["panicTrap"] },
   ],
 };

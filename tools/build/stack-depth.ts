@@ -51,7 +51,11 @@ export interface Depth {
  *
  * @throws BuildFailure on recursion
  */
-export function worstDepths(graph: StackGraph, roots: readonly string[], readable: (name: string) => string): Map<string, Depth> {
+export function worstDepths(
+  graph: StackGraph,
+  roots: readonly string[],
+  readable: (name: string) => string,
+): Map<string, Depth> {
   const panic = new DepthSearch(graph, { bytes: 0, path: [] }, readable);
   const panics = PANIC_FUNCTIONS.map((name) => panic.depth(name)).sort((a, b) => b.bytes - a.bytes);
   const twice: Depth = { bytes: 2 * panics[0].bytes, path: panics[0].path };
