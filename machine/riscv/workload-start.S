@@ -19,6 +19,8 @@ enter:
   csrw sscratch, zero
   csrw sie, zero
   csrci sstatus, 2
+  li t1, 0x2200                      # FS and VS = Initial, where the hart has them
+  csrs sstatus, t1
   mv tp, zero
   jalr t0
 1:wfi
