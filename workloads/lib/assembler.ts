@@ -98,6 +98,11 @@ export function encodeJump(offset: i32): u32 {
   );
 }
 
+/** jr rs1 */
+export function encodeJumpRegister(rs1: u32): u32 {
+  return 0x67 | (rs1 << 15);
+}
+
 export function encodeCsrWrite(csr: u32, source: u32): u32 {
   return 0x1073 | (source << 15) | (csr << 20);
 }

@@ -1,6 +1,6 @@
-import { csrSet, loadAcquire64, read64, storeRelease64, wfi, write64 } from "./hw";
+import { csrSet, loadAcquire64, pause, read64, storeRelease64, wfi, write64 } from "./hw";
 import { SIE } from "../../hypervisor/riscv/csr";
-import { waitUntilAtLeast } from "./deadline";
+import { deadlineIn, hasPassed, PATIENCE, waitUntilAtLeast } from "./deadline";
 import { clearSoftwareInterrupt, SIE_SOFTWARE } from "./interrupts";
 import { TestHart, thisHart } from "./records";
 import { sendIpi } from "./sbi";
@@ -25,6 +25,16 @@ export function completedCommands(target: TestHart): u64 {
 /** Waits until `target` has completed more than `before` commands. False if it takes too long. */
 export function awaitCommand(target: TestHart, before: u64): bool {
   return waitUntilAtLeast(target.address(offsetof<TestHart>("commandsDone")), before + 1);
+}
+
+/** Waits until `target` has no command any more. False if it takes too long. */
+export function awaitIdle(target: TestHart): bool {
+  const deadline = deadlineIn(PATIENCE);
+  while (loadAcquire64(target.address(offsetof<TestHart>("command"))) != 0) {
+    if (hasPassed(deadline)) return false;
+    pause();
+  }
+  return true;
 }
 
 /** Result of the last command that `target` completed. */

@@ -1,4 +1,5 @@
 import { imageAddress, ImageSymbol, read64 } from "../lib/hw";
+import { registerFile } from "../lib/capsule";
 import { endLine, print, printDecimal, printHex, printLine } from "../lib/console";
 import { PAGE_DIRECTORY_PAGES, readTsmInfo, TSM_INFO_SIZE, TSM_READY, tsmGetInfo, TsmInfo } from "../lib/covh";
 import { allocateZeroed, heapMark, heapRelease } from "../lib/heap";
@@ -23,6 +24,7 @@ import { runErrorCases } from "./error-cases/all";
 import { runScenarios } from "./scenarios/all";
 import { parameterBuffer, state } from "./state";
 import { useHeapRange } from "./host-memory";
+import { prepareRunCall } from "./secret-run";
 
 /** Boot hart: device tree, memory, harts, the TSM, then every test; ends with a shutdown. */
 export function bootTellus(hartId: u64, fdt: u64): void {
@@ -101,6 +103,9 @@ function findTsm(): bool {
 
 /** Every group of tests begins with the heap as it was. */
 function runAllTests(): void {
+  prepareRunCall();
+  // The boot hart's capsule is made at its first use: now, so that it stays.
+  registerFile(0);
   const mark = heapMark();
   runOriginalSequence();
   heapRelease(mark);

@@ -3,9 +3,14 @@ import { tsmLocalFence } from "../lib/covh";
 import { clearSoftwareInterrupt, SIE_EXTERNAL, SIE_SOFTWARE, SIE_TIMER } from "../lib/interrupts";
 import { commandArgument, completeCommand, nextCommand } from "../lib/mailbox";
 import { naclRegister, naclUnregister } from "../lib/nacl";
+import { thisHart } from "../lib/records";
+import { hartStop } from "../lib/sbi";
 import { adoptSecondary } from "../lib/start";
 import { SIE } from "../../hypervisor/riscv/csr";
+import { runOnce, runUntilWfi } from "./run-loop";
 import { runSchedule, Schedule } from "./schedule";
+import { ensureNacl } from "./state";
+import { Tvm } from "./tvm";
 import { awaitInterrupt, openInterruptFile } from "./imsic";
 
 /** What the boot hart can ask the other harts of tellus to do. */
@@ -30,13 +35,28 @@ export const enum HartCommand {
   OpenImsic = 8,
   /** Waits for an IMSIC interrupt; the result is its identity. */
   AwaitImsic = 9,
+  /** Stops the hart. */
+  Stop = 10,
+  /** Runs vCPU 0 of the Tvm at the argument up to its next WFI. The result is the Outcome, and 256 for each failed check. */
+  RunUntilWfi = 11,
+  /** Runs the vCPU that the Tvm at the argument has until an interrupt ends the run. The result is scause. */
+  RunUntilInterrupt = 12,
 }
 
 /** A hart of tellus other than the boot hart: serves its mailbox for ever. */
 export function serveSecondaryHart(hartId: u64, stackTop: u64): void {
   const hart = adoptSecondary(stackTop);
   assert(hart.id == hartId, "a hart got another one's stack");
-  while (true) completeCommand(obey(<u32>nextCommand(), commandArgument()));
+  // A hart that starts has nothing registered.
+  hart.nacl = 0;
+  while (true) {
+    const command = nextCommand();
+    if (command == HartCommand.Stop) {
+      completeCommand(0);
+      hartStop();
+    }
+    completeCommand(obey(<u32>command, commandArgument()));
+  }
 }
 
 function obey(command: u32, argument: u64): u64 {
@@ -66,7 +86,32 @@ function obey(command: u32, argument: u64): u64 {
       return 1;
     case HartCommand.AwaitImsic:
       return awaitInterrupt();
+    case HartCommand.RunUntilWfi:
+      return runUntilWfiHere(changetype<Tvm>(<usize>argument));
+    case HartCommand.RunUntilInterrupt:
+      return runUntilInterrupt(changetype<Tvm>(<usize>argument));
     default:
       return ~0;
   }
+}
+
+function runUntilWfiHere(tvm: Tvm): u64 {
+  const hart = thisHart();
+  const failuresBefore = hart.testFailures;
+  ensureNacl();
+  csrClear(SIE, SIE_SOFTWARE | SIE_EXTERNAL);
+  clearSoftwareInterrupt();
+  const outcome = runUntilWfi(tvm);
+  return <u64>outcome + (<u64>(hart.testFailures - failuresBefore) << 8);
+}
+
+/** The guest never exits by itself: the boot hart ends the run with a software interrupt. */
+function runUntilInterrupt(tvm: Tvm): u64 {
+  ensureNacl();
+  clearSoftwareInterrupt();
+  csrSet(SIE, SIE_SOFTWARE);
+  storeRelease64(tvm.runningAddress(), 1);
+  const exit = runOnce(tvm, 0);
+  clearSoftwareInterrupt();
+  return exit.error != 0 ? <u64>exit.error : exit.cause;
 }

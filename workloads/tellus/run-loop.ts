@@ -81,6 +81,23 @@ export function runUntilOutcome(tvm: Tvm, vcpu: u64): Outcome {
   return outcome;
 }
 
+/** Runs vCPU 0 and serves its exits up to a WFI (Continue) or its end. */
+export function runUntilWfi(tvm: Tvm): Outcome {
+  csrSet(SIE, SIE_TIMER);
+  const deadline = deadlineIn(PATIENCE);
+  let outcome: Outcome = Outcome.Continue;
+  let waiting = false;
+  while (outcome == Outcome.Continue && !waiting) {
+    if (hasPassed(deadline)) return Outcome.TimedOut;
+    armTimer(deadlineInMs(TIME_SLICE));
+    const exit = runOnce(tvm, 0);
+    waiting = exit.error == 0 && exit.cause == EXC_VIRTUAL_INST;
+    outcome = serveExit(tvm, 0, exit);
+  }
+  armTimer(NEVER);
+  return outcome;
+}
+
 /** Serves one exit of `vcpu` that happened on this hart. */
 export function serveExit(tvm: Tvm, vcpu: u64, exit: Exit): Outcome {
   if (exit.error != 0) {

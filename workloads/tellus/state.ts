@@ -21,6 +21,8 @@ export class TellusState {
   imsicStride: u64;
   imsicIds: u64;
 
+  /** Code of a single ecall (secret-run.ts), 0 until it is made. */
+  runCall: u64;
   /** NACL_PAGES for each hart, by index. */
   naclAreas: u64;
 

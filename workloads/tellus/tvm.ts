@@ -39,6 +39,8 @@ export class Tvm {
   mmioStart: u64;
   mmioLength: u64;
   exits: u64;
+  /** Set by a hart right before it runs the TVM (HartCommand.RunUntilInterrupt). */
+  running: u64;
 
   // ---- echo device (devices.ts)
   echoValue: u64;
@@ -76,6 +78,10 @@ export class Tvm {
   isStarted(vcpu: u64): bool {
     const at = this.startsAddress(vcpu);
     return loadAcquire64(at) > loadAcquire64(at + 8);
+  }
+
+  runningAddress(): u64 {
+    return <u64>(changetype<usize>(this) + offsetof<Tvm>("running"));
   }
 
   private startsAddress(vcpu: u64): u64 {

@@ -1,0 +1,28 @@
+import { commandResult, completedCommands, awaitCommand, post, runOn } from "../../lib/mailbox";
+import { beginTest, check, checkEqual, endTest, skipTest } from "../../lib/protocol";
+import { HartCommand } from "../commands";
+import { awaitInterrupt, openInterruptFile, sendImsicInterrupt, TEST_INTERRUPT } from "../imsic";
+import { hartAt, hartCount, state } from "../state";
+
+/** Interrupts between the host's harts through their interrupt files. */
+export function testImsic(): void {
+  if (state().imsicBase == 0) {
+    skipTest("interrupt files", "no IMSIC");
+    return;
+  }
+  beginTest("interrupts through the IMSIC");
+  openInterruptFile();
+  sendImsicInterrupt(0);
+  checkEqual(awaitInterrupt(), TEST_INTERRUPT, "an interrupt to itself");
+  for (let index: u64 = 1; index < hartCount(); index++) {
+    const hart = hartAt(index);
+    check(runOn(hart, HartCommand.OpenImsic, 0), "the hart opens its file");
+    const before = completedCommands(hart);
+    post(hart, HartCommand.AwaitImsic, 0);
+    sendImsicInterrupt(index);
+    if (check(awaitCommand(hart, before), "the hart answers")) {
+      checkEqual(commandResult(hart), TEST_INTERRUPT, "the interrupt that it got");
+    }
+  }
+  endTest();
+}
