@@ -18,7 +18,7 @@ const flavour = process.env["SALUS_FLAVOUR"] === "debug" ? "debug" : "release";
 const artifacts = await buildArtifacts({ flavour, log: () => {} });
 const hostImage = { file: artifacts.hostImage, bytes: statSync(artifacts.hostImage).size };
 
-for (const { name, machine } of MATRIX) {
+for (const { name, machine, vectors } of MATRIX) {
   test(name, async () => {
     const result = await runQemu({
       executable: qemu,
@@ -29,5 +29,11 @@ for (const { name, machine } of MATRIX) {
     for (const line of result.lines) reader.read(line);
     const reasons = shortcomings(reader, result);
     assert(reasons.length === 0, `${reasons.join("\n")}\nThe last lines:\n${lastLines(result.lines)}`);
+
+    // The host was given the machine that was meant, all of it.
+    const harts = `Harts: ${machine.harts}, ${vectors ? "with" : "without"} vectors, with an IMSIC`;
+    assert(result.lines.includes(harts), `the host does not say "${harts}"`);
+    const vectorTests = reader.steps.filter((step) => step.name === "test vectors");
+    assert.equal(vectorTests.length > 0, vectors);
   });
 }

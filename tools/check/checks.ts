@@ -52,7 +52,9 @@ export async function runChecks(report: (result: CheckResult) => void): Promise<
 function runCheck(check: Check): Promise<CheckResult> {
   const begin = performance.now();
   const script = path.join(repository, "node_modules", check.script);
-  const options = { cwd: repository, maxBuffer: 64 * 1024 * 1024 };
+  // Some tools colour what they say wherever CI is set.
+  const env = { ...process.env, NO_COLOR: "1", FORCE_COLOR: "0" };
+  const options = { cwd: repository, env, maxBuffer: 64 * 1024 * 1024 };
   return new Promise((resolve) => {
     execFile(process.execPath, [script, ...check.arguments], options, (error, stdout, stderr) => {
       const output = [stdout, stderr, error && stdout + stderr === "" ? error.message : ""].join("").trimEnd();

@@ -19,7 +19,7 @@ type Speaker = "QEMU" | "Firmware" | "Salus" | "Tellus" | "Guest";
 /** Lines with which somebody begins to speak. */
 const ENTRANCES: [RegExp, Speaker][] = [
   [/^OpenSBI v/, "Firmware"],
-  [/^(TEST: |PASS: )?Salus\b/, "Salus"],
+  [/^(TEST: |PASS: )?salus\b/i, "Salus"],
   [/^Tellus\b/, "Tellus"],
   [/^Hello world from Tellus guest/, "Guest"],
 ];
@@ -107,7 +107,9 @@ export class Presenter {
       this.#firmwareLines.push(line);
       if (!this.#options.verbose) return;
     }
-    if (line.trim() !== "") this.#write(this.#speaker === "Firmware" || this.#speaker === "Salus" ? dim(line) : line);
+    if (line.trim() === "") return;
+    if (this.#speaker === "Salus") this.#write(dim(line.replace(/^salus: /, "")));
+    else this.#write(this.#speaker === "Firmware" ? dim(line) : line);
   }
 
   #write(line: string): void {

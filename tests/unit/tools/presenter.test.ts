@@ -9,7 +9,7 @@ const WELL = `
 OpenSBI v1.5
 Platform Name             : riscv-virtio,qemu
 
-Salus: 2 harts
+salus: 2 harts
 TEST: Salus Boot 0
 PASS: Salus Boot 0
 Tellus: Booting the test VM
@@ -51,7 +51,7 @@ test("a good run: who speaks, the steps, the counts", () => {
     "Firmware",
     "  OpenSBI v1.5",
     "Salus",
-    "  Salus: 2 harts",
+    "  2 harts",
     "  ✔ Salus Boot 0",
     "Tellus",
     "  Tellus: Booting the test VM",
