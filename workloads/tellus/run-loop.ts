@@ -12,6 +12,7 @@ import {
   EID_COVG,
   EID_DBCN,
   EID_HSM,
+  EID_IPI,
   EID_LEGACY_PUTCHAR,
   EID_SRST,
   HsmFunction,
@@ -49,16 +50,16 @@ export function runOnce(tvm: Tvm, vcpu: u64): Exit {
   const exit = lastExit();
   const result = cpuRun(tvm.id, vcpu);
   exit.count++;
-  recordExit(exit, result);
+  recordExit(exit, result, csrRead(SCAUSE), csrRead(STVAL));
   return exit;
 }
 
-/** Fills `exit` from the registers that CpuRun with `result` left. */
-export function recordExit(exit: Exit, result: i64): void {
+/** Fills `exit` from the result of CpuRun, the host's scause and stval after it, and the shared memory. */
+export function recordExit(exit: Exit, result: i64, cause: u64, value: u64): void {
   exit.error = result < 0 ? result : 0;
   exit.terminated = result > 0 ? 1 : 0;
-  exit.cause = csrRead(SCAUSE);
-  exit.value = csrRead(STVAL);
+  exit.cause = cause;
+  exit.value = value;
   exit.htval = guestCsr(HTVAL);
   exit.htinst = guestCsr(HTINST);
   exit.gpa = (exit.htval << 2) | (exit.value & 3);
@@ -171,6 +172,8 @@ function serveCall(tvm: Tvm, vcpu: u64, exit: Exit): Outcome {
     return Outcome.Shutdown;
   }
   if (eid == EID_HSM) return serveHartCall(tvm, vcpu, fid, exit);
+  // A vCPU that is not running has got an interrupt: this host runs every vCPU anyway.
+  if (eid == EID_IPI) return Outcome.Continue;
   if (eid == EID_COVG) return serveGuestCall(tvm, fid);
   if (eid == EID_DBCN || eid == EID_LEGACY_PUTCHAR) return serveConsole(tvm, eid, fid);
   print("  guest call of unknown extension ");

@@ -1,5 +1,5 @@
 import { fpFill, fpMatches, read64, vectorFill, vectorMatches, write64 } from "../lib/hw";
-import { CodeWriter, EBREAK, ECALL, Reg } from "../lib/assembler";
+import { CodeWriter, EBREAK, ECALL, encodeCsrRead, Reg } from "../lib/assembler";
 import { registerFile, runCode } from "../lib/capsule";
 import { CovhFunction } from "../lib/covh";
 import { allocateZeroed } from "../lib/heap";
@@ -8,6 +8,7 @@ import { check, checkEqual } from "../lib/protocol";
 import { PAGE_SIZE } from "../lib/records";
 import { EID_COVH } from "../lib/sbi";
 import { GUEST_SECRET, HOST_SECRET } from "../lib/tvm-map";
+import { SCAUSE, STVAL } from "../../hypervisor/riscv/csr";
 import { recordExit } from "./run-loop";
 import { lastExit, naclArea, state } from "./state";
 import { holdsSecret } from "./verify";
@@ -38,24 +39,28 @@ export function runWithSecrets(id: u64, vcpu: u64): void {
   file.set(Reg.A1, vcpu);
   check(runCode(state().runCall, file), "CpuRun returns");
   const error = <i64>file.get(Reg.A0);
-  recordExit(lastExit(), error < 0 ? error : <i64>file.get(Reg.A1));
+  recordExit(lastExit(), error < 0 ? error : <i64>file.get(Reg.A1), file.get(Reg.A6), file.get(Reg.A7));
 
+  // a0 and a1 are the answer, a6 and a7 hold scause and stval by now.
   const given: u64 = (1 << Reg.A0) | (1 << Reg.A1) | (1 << Reg.A6) | (1 << Reg.A7);
   checkEqual(file.differing(HOST_SECRET) & ~given, 0, "registers of the host that changed");
-  checkEqual(file.get(Reg.A7), EID_COVH, "a7 of the host");
-  checkEqual(file.get(Reg.A6), CovhFunction.CpuRun, "a6 of the host");
   checkEqual(file.holding(GUEST_SECRET), 0, "registers of the host that hold the guest's secret");
   check(fpMatches(HOST_SECRET), "FP registers of the host");
   if (hasVectors) check(vectorMatches(HOST_SECRET), "vector registers of the host");
   checkScratch();
 }
 
-/** Makes the code `ecall; ebreak`, which stays for ever. */
+/**
+ * Makes the code that runs a vCPU, which stays for ever: an ecall, then scause into a6 and stval into a7 (the ebreak at its end changes both
+ * CSRs).
+ */
 export function prepareRunCall(): void {
   const code = allocateZeroed(1);
   const writer = changetype<CodeWriter>(<usize>(code + PAGE_SIZE - 8));
   writer.next = code;
   writer.put(ECALL);
+  writer.put(encodeCsrRead(Reg.A6, SCAUSE));
+  writer.put(encodeCsrRead(Reg.A7, STVAL));
   writer.put(EBREAK);
   writer.finish();
   state().runCall = code;

@@ -88,7 +88,7 @@ function testExits(vm: TestVm): void {
   subject("forwarded DBCN write byte");
   exitWithCall(vm, code, EID_DBCN, DbcnFunction.WriteByte, 0x2e);
   subject("forwarded putchar");
-  exitWithCall(vm, code, EID_LEGACY_PUTCHAR, 0, 0x2e);
+  exitWithCall(vm, code, EID_LEGACY_PUTCHAR, 0, 0x0a);
   subject("COVG call");
   exitWithCall(vm, code, EID_COVG, CovgFunction.AddMmioRegion, MMIO_PAGE);
   subject("timer of the host");

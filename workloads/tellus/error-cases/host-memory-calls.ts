@@ -1,6 +1,6 @@
 import { convertPages, reclaimPages, TSM_INFO_SIZE, tsmGetInfo, tsmInitiateFence } from "../../lib/covh";
 import { allocatePages } from "../../lib/heap";
-import { naclSetSharedMemory } from "../../lib/nacl";
+import { NACL_PAGES, naclSetSharedMemory } from "../../lib/nacl";
 import { beginTest, check, checkEqual, checkResult, checkSuccess, endTest, skipTest, subject } from "../../lib/protocol";
 import { PAGE_SIZE } from "../../lib/records";
 import { SBI_ALREADY_STARTED, SBI_INVALID_PARAM, SBI_SUCCESS } from "../../lib/sbi";
@@ -113,11 +113,12 @@ function testNacl(fixture: Fixture): void {
   refused(naclSetSharedMemory(LAST_PAGE), "an address that wraps");
   refused(naclSetSharedMemory(fixture.converted), "converted pages");
   refused(naclSetSharedMemory(fixture.converted - 2 * PAGE_SIZE), "three pages, the last converted");
-  checkResult(naclSetSharedMemory(fixture.plain), SBI_SUCCESS, "ordinary pages");
-  refused(convertPages(fixture.plain, 1), "ConvertPages of the registered pages");
+  const pages = allocatePages(NACL_PAGES);
+  checkResult(naclSetSharedMemory(pages), SBI_SUCCESS, "ordinary pages");
+  refused(convertPages(pages, 1), "ConvertPages of the registered pages");
   checkResult(naclSetSharedMemory(naclArea()), SBI_SUCCESS, "another address replaces the first");
-  checkEqual(<u64>convertPages(fixture.plain, 1), 1, "ConvertPages of pages that are not registered any more");
+  checkEqual(<u64>convertPages(pages, NACL_PAGES), NACL_PAGES, "ConvertPages of pages that are not registered any more");
   fenceAllHarts();
-  reclaimAndVerify(fixture.plain, 1);
+  reclaimAndVerify(pages, NACL_PAGES);
   endTest();
 }

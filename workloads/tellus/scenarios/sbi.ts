@@ -1,4 +1,4 @@
-import { csrClear, csrRead, csrSet, write8 } from "../../lib/hw";
+import { csrClear, csrRead, csrSet, ecallPreserves, write8 } from "../../lib/hw";
 import { convertPages } from "../../lib/covh";
 import { deadlineIn, deadlineInMs, hasPassed, PATIENCE } from "../../lib/deadline";
 import { allocatePages } from "../../lib/heap";
@@ -11,7 +11,7 @@ import {
 } from "../../lib/interrupts";
 import { runOn } from "../../lib/mailbox";
 import { naclProbeFeature } from "../../lib/nacl";
-import { beginTest, check, checkResult, checkSuccess, endTest, skipTest, subject } from "../../lib/protocol";
+import { beginTest, check, checkEqual, checkResult, checkSuccess, endTest, skipTest, subject } from "../../lib/protocol";
 import { PAGE_SIZE, thisHart } from "../../lib/records";
 import {
   BaseFunction,
@@ -53,7 +53,7 @@ import { BINARY_TEXT, BINARY_TEXT_BYTES } from "../../lib/tvm-map";
 import { SIE, SIP } from "../../../hypervisor/riscv/csr";
 import { HartCommand } from "../commands";
 import { fenceAllHarts } from "../fences";
-import { hartAt, hartCount } from "../state";
+import { hartAt, hartCount, parameterBuffer } from "../state";
 import { reclaimAndVerify } from "../tvm-builder";
 import { BEYOND, LAST_PAGE, UNMAPPED } from "../error-cases/fixture";
 
@@ -88,6 +88,9 @@ function testBase(): void {
   check(probeExtension(EID_DBCN) > 0, "probe of DBCN");
   check(probeExtension(EID_NACL) > 0, "probe of NACL");
   check(probeExtension(EID_COVH) > 0, "probe of COVH");
+  const result = parameterBuffer();
+  const changed = ecallPreserves(EID_BASE, BaseFunction.SpecVersion, 0, 0, <usize>result);
+  checkEqual(changed, 0, "registers that a call changes, beside a0 and a1");
   for (let feature: u64 = 0; feature < 4; feature++) {
     checkResult(naclProbeFeature(feature), 0, "NACL offers no synchronization feature");
   }
