@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { existsSync, readFileSync, readdirSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import type { BuildResult } from "./index.ts";
 
@@ -30,13 +30,17 @@ export function isUpToDate(record: BuildRecord, root: string): boolean {
   return [elf, bin, wasm, c].every((file) => existsSync(file)) && record.inputs === hashInputs(root, record.files);
 }
 
-export function writeRecord(file: string, root: string, files: string[], textRoom: number, result: BuildResult): void {
-  const record: BuildRecord = { inputs: hashInputs(root, files), files, textRoom, result };
+export function writeRecord(file: string, record: BuildRecord): void {
   writeFileSync(file, JSON.stringify(record, null, 2) + "\n");
 }
 
+/** A build that fails must not leave the record of an older one beside its files. */
+export function removeRecord(file: string): void {
+  rmSync(file, { force: true });
+}
+
 /** The module's files, the pipeline, the machine layer, the versions of what npm installed, and the C compiler. */
-function hashInputs(root: string, files: string[]): string {
+export function hashInputs(root: string, files: string[]): string {
   const hash = createHash("sha256");
   const add = (file: string): void => {
     hash.update(file).update("\0");

@@ -48,12 +48,12 @@ export function toCSource(wasm2cOutput: string, info: WasmInfo, headers: string[
       i = end;
     }
   }
-  const exports = exportWrappers(lines, names);
-  const body = [...prototypes, tables(lines, typeNumbers), ...functions, ...exports].join("\n");
-  const text = dropInstance(body);
+  const { ownNames, wrappers } = exportedFunctions(lines, names);
+  const body = [...prototypes, tables(lines, typeNumbers), ...functions, ...wrappers].join("\n");
+  const text = giveExportNames(dropInstance(body), ownNames);
   refuseLeftovers(text, names);
   const indirectTargets = [...wasm2cOutput.matchAll(/\{RefFunc, \w+, \(wasm_rt_function_ptr_t\)wrap_(\w+),/g)].map(
-    ([, name]) => name,
+    ([, name]) => ownNames.get(name) ?? name,
   );
   const includes = ["wasm-rt.h", ...headers].map((header) => `#include "${header}"`);
   const accesses = new Set(text.match(/\bi(?:32|64)_(?:load|store)(?:8|16|32)?(?:_[su])?\b/g));
@@ -105,8 +105,15 @@ function dropInstance(text: string): string {
     .replace(/\bw2c_env_abort\b/g, "env_abort");
 }
 
-/** Each export is called by assembly under its own name. */
-function exportWrappers(lines: string[], names: Map<string, string>): string[] {
+/**
+ * Exports are called by assembly under their own names. The exported function takes that name; if it is exported twice
+ * (Binaryen merges equal functions), the second name becomes a wrapper.
+ */
+function exportedFunctions(
+  lines: string[],
+  names: Map<string, string>,
+): { ownNames: Map<string, string>; wrappers: string[] } {
+  const ownNames = new Map<string, string>();
   const wrappers: string[] = [];
   for (let i = 0; i < lines.length; i++) {
     const mark = /^\/\* export: '(.*)' \*\/$/.exec(lines[i]);
@@ -116,11 +123,23 @@ function exportWrappers(lines: string[], names: Map<string, string>): string[] {
     const call = lines.slice(i + 2, lines.indexOf("}", i)).find((line) => line.includes("(instance"));
     const callee = new RegExp(`\\b(${PREFIX}\\w+)\\((.*)\\);`).exec(call ?? "");
     if (!callee) continue;
-    const result = head[1] === "void" ? "" : "return ";
-    wrappers.push(`EXPORTED ${head[1]} ${mark[1]}(${head[3]}) { ${result}${callee[1]}(${callee[2]}); }`);
     names.set(mark[1], names.get(callee[1]) ?? mark[1]);
+    if (ownNames.has(callee[1])) {
+      const result = head[1] === "void" ? "" : "return ";
+      wrappers.push(`EXPORTED ${head[1]} ${mark[1]}(${head[3]}) { ${result}${callee[1]}(${callee[2]}); }`);
+    } else {
+      ownNames.set(callee[1], mark[1]);
+    }
   }
-  return wrappers;
+  return { ownNames, wrappers };
+}
+
+function giveExportNames(text: string, ownNames: Map<string, string>): string {
+  return text
+    .replace(new RegExp(`^static (?=\\w+ (${PREFIX}\\w+)\\()`, "gm"), (keyword, name: string) =>
+      ownNames.has(name) ? "EXPORTED " : keyword,
+    )
+    .replace(new RegExp(`\\b${PREFIX}\\w+`, "g"), (name) => ownNames.get(name) ?? name);
 }
 
 /** The function table as a constant array; type number 0 marks an empty entry. */
@@ -152,7 +171,7 @@ function tables(lines: string[], typeNumbers: string[]): string {
 function refuseLeftovers(text: string, names: Map<string, string>): void {
   let current = "?";
   for (const line of text.split("\n")) {
-    const head = /^static \w+ (\w+)\(/.exec(line);
+    const head = /^(?:static|EXPORTED) \w+ (\w+)\(/.exec(line);
     if (head) current = names.get(head[1]) ?? head[1];
     if (/\bf(32|64)\b/.test(line))
       throw new BuildFailure(`${current}: floating point in code without it: ${line.trim()}`);

@@ -4,7 +4,8 @@ import { createRequire } from "node:module";
 import path from "node:path";
 import { promisify } from "node:util";
 import { compileTypeScript, type CompiledModule } from "./assemblyscript.ts";
-import { isUpToDate, readRecord, writeRecord, type BuildRecord } from "./build-record.ts";
+import { hashInputs, isUpToDate, readRecord, removeRecord, writeRecord, type BuildRecord } from "./build-record.ts";
+import { withLock } from "./build-lock.ts";
 import { MODULE_NAME, toCSource, type CSource } from "./c-source.ts";
 import { checkInterface, readCallGraph, refuseAllocation, refuseMutableGlobals, refuseRecursion } from "./checks.ts";
 import { BuildFailure } from "./failure.ts";
@@ -27,7 +28,7 @@ export { BuildFailure } from "./failure.ts";
 export type Flavour = image.Flavour;
 
 export interface BuildOptions {
-  /** release: -O3 and -O2; debug: hardly optimised, with debug information. Assertions stay on in both. */
+  /** release: optimised; debug: hardly optimised, with debug information. Assertions stay on in both. */
   flavour?: Flavour;
   /** Receives progress and warnings, a line each. */
   log?: (line: string) => void;
@@ -74,9 +75,12 @@ export function buildWorkload(name: string, options: BuildOptions = {}): Promise
  */
 export async function buildModule(module: ImageModule, options: BuildOptions = {}): Promise<BuildResult> {
   const build = new ModuleBuild(module, options);
-  const record = options.force ? undefined : readRecord(build.recordFile);
-  if (record && isUpToDate(record, build.root)) return { ...record.result, rebuilt: false };
-  return build.run(record);
+  mkdirSync(build.workFolder, { recursive: true });
+  return withLock(path.join(build.workFolder, "lock"), async () => {
+    const record = options.force ? undefined : readRecord(build.recordFile);
+    if (record && isUpToDate(record, build.root)) return { ...record.result, rebuilt: false };
+    return build.run(record);
+  });
 }
 
 class ModuleBuild {
@@ -103,17 +107,17 @@ class ModuleBuild {
 
   /**
    * Static data has to lie behind text, at an address that is compiled in before the size of text is known. So the
-   * module is built for the room that text took last time, and once more if that was not the right room.
+   * module is built for the room that text took last time (or is expected to), and once more if that was wrong.
    */
   async run(record: BuildRecord | undefined): Promise<BuildResult> {
-    mkdirSync(this.workFolder, { recursive: true });
-    let room = record?.textRoom ?? TEXT_STEP * 4;
+    removeRecord(this.recordFile);
+    let room = record?.textRoom ?? this.module.textRoom;
     for (let attempt = 0; attempt < 4; attempt++) {
       const compiled = await this.compile(IMAGE_BASE + room);
       const draft = path.join(this.workFolder, "draft.elf");
       await image.link(compiled.objects, compiled.memoryBase, this.machineFolder, draft);
       const needed = Math.ceil((await image.textSize(draft, this.workFolder)) / TEXT_STEP) * TEXT_STEP;
-      if (needed === room || (attempt > 1 && needed < room)) return this.finish(compiled, draft, room);
+      if (needed <= room && room <= needed + TEXT_STEP) return this.finish(compiled, draft, room);
       this.log(`${this.module.name}: text needs ${needed / 1024} KiB, not ${room / 1024}: compiling again`);
       room = needed;
     }
@@ -125,6 +129,7 @@ class ModuleBuild {
     const compiled = await this.step("AssemblyScript", () =>
       compileTypeScript({ root, entry: module.entry, memoryBase, log: this.log }),
     );
+    const inputs = hashInputs(root, compiled.files);
     lintSources(module, root, compiled.files);
     const info = await this.step("Binaryen", () => Promise.resolve(this.optimise(compiled)));
     compiled.module.dispose();
@@ -140,7 +145,7 @@ class ModuleBuild {
       ]);
       return [...start, main, memory, data];
     });
-    return { objects, memoryBase, names, indirectTargets, files: compiled.files };
+    return { objects, memoryBase, names, indirectTargets, files: compiled.files, inputs };
   }
 
   /** Checks the module as it was written, optimises it, and validates it before and after. */
@@ -154,7 +159,8 @@ class ModuleBuild {
     refuseAllocation(graph, files);
     refuseRecursion(graph, files);
     const release = this.flavour === "release";
-    wasm.optimize(release ? 3 : 1, 0, true);
+    // Binaryen's -O3 takes three times as long and leaves gcc with more code, not less.
+    wasm.optimize(release ? 2 : 1, 0, true);
     if (!wasm.validate()) throw new BuildFailure(`${this.module.entry}: Binaryen made an invalid module`);
     const binary = wasm.toBinary(null).output;
     const info = readWasm(binary);
@@ -198,7 +204,7 @@ class ModuleBuild {
       imageSize: readFileSync(bin).length,
       rebuilt: true,
     };
-    writeRecord(this.recordFile, this.root, compiled.files, textRoom, result);
+    writeRecord(this.recordFile, { inputs: compiled.inputs, files, textRoom, result });
     return result;
   }
 
@@ -243,4 +249,6 @@ interface CompiledImage {
   names: Map<string, string>;
   indirectTargets: string[];
   files: string[];
+  /** Hash over what it was made of. */
+  inputs: string;
 }

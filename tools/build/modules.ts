@@ -18,6 +18,8 @@ export interface ImageModule {
   /** Folders in which raw loads and stores are allowed. */
   rawMemoryFolders: string[];
   bootStackSize: number;
+  /** Expected size of text, a multiple of TEXT_STEP. A wrong one costs a second compilation, nothing else. */
+  textRoom: number;
   /** Stacks, with the entries that can be on each at the same time. */
   stacks: { what: string; size: number; entries: string[] }[];
 }
@@ -30,7 +32,7 @@ export const STACK_SIZE = 16 * 1024;
 export const WORKLOAD_STACK_SIZE = 2 * STACK_SIZE;
 /** Bytes of the stack for a trap of the hypervisor itself, without the saved registers. */
 export const EMERGENCY_STACK_SIZE = 4 * 1024;
-/** Text is given room in steps of this size, so that static data rarely moves. */
+/** Text is given room in steps of this size; one step more than needed is accepted, so that static data rarely moves. */
 export const TEXT_STEP = 8 * 1024;
 
 const PANIC_EXPORTS = {
@@ -55,6 +57,7 @@ export const HYPERVISOR: ImageModule = {
   output: "salus",
   rawMemoryFolders: ["hypervisor/lib/", "hypervisor/riscv/"],
   bootStackSize: STACK_SIZE,
+  textRoom: 80 * 1024,
   stacks: [
     ...["boot", "bootSecondary", "trap"].map((entry) => ({
       what: "a hart's stack",
@@ -83,6 +86,7 @@ export function workloadModule(name: string): ImageModule {
     output: name,
     rawMemoryFolders: ["workloads/", "hypervisor/lib/", "hypervisor/riscv/"],
     bootStackSize: WORKLOAD_STACK_SIZE,
+    textRoom: (name === "tellus" ? 64 : 32) * 1024,
     stacks: [{ what: "the boot hart's stack", size: WORKLOAD_STACK_SIZE, entries: ["main", "trap"] }],
   };
 }
