@@ -1,7 +1,7 @@
 import { Hart } from "../hart";
 import { SCAUSE_INTERRUPT, HVIP, TIME, VSCAUSE, VSIE } from "../riscv/csr";
 import { cas32, cas64, csrRead, csrWrite, loadAcquire32, storeRelease32, write32 } from "../riscv/hw";
-import { SBI_INVALID_PARAM, SBI_INVALID_STATE } from "../sbi/errors";
+import { SBI_INVALID_PARAM, SBI_INVALID_STATE, SBI_NO_SHMEM } from "../sbi/errors";
 import { firstInterrupt, showTimer } from "./exit";
 import { completeMmio } from "./mmio";
 import { NACL_A0, NACL_A1, naclRead, naclWrite } from "./nacl-memory";
@@ -18,6 +18,7 @@ import { loadWorld, saveWorld } from "./world-switch";
  * at once with that. Errors end the reference and change nothing:
  *
  *   INVALID_PARAM    the TVM is not finalized, or has no such vCPU
+ *   NO_SHMEM         the caller has no NACL shared memory
  *   INVALID_STATE    the vCPU is off, or runs on another hart
  *   INVALID_ADDRESS  the host accepted a share or unshare whose pages are still mapped; it stays pending
  */
@@ -49,6 +50,8 @@ function claimVcpu(hart: Hart, host: Vcpu, vm: Vm, vcpuId: u64): i64 {
   if (loadAcquire32(lifecycle) != VmLifecycle.Runnable) return SBI_INVALID_PARAM;
   const vcpu = vm.vcpu(vcpuId);
   if (vcpu == null) return SBI_INVALID_PARAM;
+  // Without it the host would see nothing of the exit and could complete none.
+  if (host.naclHpa == 0) return SBI_NO_SHMEM;
   if (cas32(vcpu.stateAddress(), VcpuState.Runnable, VcpuState.Running) != VcpuState.Runnable) {
     return SBI_INVALID_STATE;
   }
