@@ -64,16 +64,16 @@ export const ILLEGAL: u32 = 0x00000000;
 export const HFENCE_GVMA: u32 = 0x62000073;
 
 export function encodeLoad(form: u32, rd: u32, base: u32, offset: i32): u32 {
-  return 0x03 | (rd << 7) | (form << 12) | (base << 15) | ((<u32>offset & 0xfff) << 20);
+  return 0x03 | (rd << 7) | (form << 12) | (base << 15) | (((<u32>offset) & 0xfff) << 20);
 }
 
 export function encodeStore(form: u32, source: u32, base: u32, offset: i32): u32 {
-  const imm = <u32>offset & 0xfff;
+  const imm = (<u32>offset) & 0xfff;
   return 0x23 | ((imm & 0x1f) << 7) | (form << 12) | (base << 15) | (source << 20) | ((imm >> 5) << 25);
 }
 
 export function encodeAddi(rd: u32, rs1: u32, immediate: i32): u32 {
-  return 0x13 | (rd << 7) | (rs1 << 15) | ((<u32>immediate & 0xfff) << 20);
+  return 0x13 | (rd << 7) | (rs1 << 15) | (((<u32>immediate) & 0xfff) << 20);
 }
 
 export function encodeAndi(rd: u32, rs1: u32, immediate: i32): u32 {
@@ -93,9 +93,7 @@ export function encodeAuipc(rd: u32): u32 {
 /** jal x0, offset (bytes, a multiple of 2, within 1 MiB). */
 export function encodeJump(offset: i32): u32 {
   const imm = <u32>offset;
-  return (
-    0x6f | (imm & 0xff000) | (((imm >> 11) & 1) << 20) | (((imm >> 1) & 0x3ff) << 21) | (((imm >> 20) & 1) << 31)
-  );
+  return 0x6f | (imm & 0xff000) | (((imm >> 11) & 1) << 20) | (((imm >> 1) & 0x3ff) << 21) | (((imm >> 20) & 1) << 31);
 }
 
 /** jr rs1 */

@@ -1,7 +1,17 @@
 import { csrRead, fenceI, probeCall, PROBE_OK, read64, write64 } from "./hw";
 import { PAGE_SIZE, thisHart } from "./records";
 import { allocatePages } from "./heap";
-import { SCAUSE, SEPC, SSCRATCH, SSTATUS, SSTATUS_SPIE, SSTATUS_SIE, SSTATUS_SPP, STVAL, STVEC } from "../../hypervisor/riscv/csr";
+import {
+  SCAUSE,
+  SEPC,
+  SSCRATCH,
+  SSTATUS,
+  SSTATUS_SPIE,
+  SSTATUS_SIE,
+  SSTATUS_SPP,
+  STVAL,
+  STVEC,
+} from "../../hypervisor/riscv/csr";
 import {
   CodeWriter,
   encodeAddi,
@@ -40,11 +50,11 @@ export class RegisterFile {
   }
 
   get(register: u32): u64 {
-    return read64(this.address() + (<u64>register << 3));
+    return read64(this.address() + ((<u64>register) << 3));
   }
 
   set(register: u32, value: u64): void {
-    write64(this.address() + (<u64>register << 3), value);
+    write64(this.address() + ((<u64>register) << 3), value);
   }
 
   /** Out: sepc of the exception. */
@@ -83,14 +93,14 @@ export class RegisterFile {
   /** The registers that do not hold what fill(seed) put there, as a mask (bit n = register n). */
   differing(seed: u64): u64 {
     let mask: u64 = 0;
-    for (let n: u32 = 1; n < 32; n++) if (this.get(n) != seed + <u64>n) mask |= 1 << <u64>n;
+    for (let n: u32 = 1; n < 32; n++) if (this.get(n) != seed + <u64>n) mask |= 1 << (<u64>n);
     return mask;
   }
 
   /** The registers that hold any value of fill(seed). */
   holding(seed: u64): u64 {
     let mask: u64 = 0;
-    for (let n: u32 = 1; n < 32; n++) if (this.get(n) - seed < 32) mask |= 1 << <u64>n;
+    for (let n: u32 = 1; n < 32; n++) if (this.get(n) - seed < 32) mask |= 1 << (<u64>n);
     return mask;
   }
 }

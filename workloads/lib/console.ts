@@ -70,9 +70,9 @@ export function printLine(text: string): void {
 export function printHex(value: u64): void {
   print("0x");
   let shift: i32 = 60;
-  while (shift > 0 && value >> <u64>shift == 0) shift -= 4;
+  while (shift > 0 && value >> (<u64>shift) == 0) shift -= 4;
   for (; shift >= 0; shift -= 4) {
-    const digit = <u32>(value >> <u64>shift) & 0xf;
+    const digit = (<u32>(value >> (<u64>shift))) & 0xf;
     printCharacter(digit < 10 ? 0x30 + digit : 0x57 + digit);
   }
 }
@@ -90,4 +90,3 @@ export function printSigned(value: i64): void {
     printDecimal(<u64>(0 - value));
   } else printDecimal(<u64>value);
 }
-

@@ -25,7 +25,7 @@ export function bigEndian32(address: u64): u32 {
 /** Big-endian number of `cells` (1 or 2) u32 cells at `address`. */
 export function bigEndianCells(address: u64, cells: u32): u64 {
   let value: u64 = 0;
-  for (let i: u32 = 0; i < cells; i++) value = (value << 32) | <u64>bigEndian32(address + <u64>(i << 2));
+  for (let i: u32 = 0; i < cells; i++) value = (value << 32) | (<u64>bigEndian32(address + <u64>(i << 2)));
   return value;
 }
 

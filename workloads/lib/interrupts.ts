@@ -3,7 +3,18 @@ import { endLine, print, printDecimal, printHex, printLine } from "./console";
 import { thisHart, thisVm } from "./records";
 import { RESET_SHUTDOWN, RESET_SYSTEM_FAILURE, setTimer, systemReset } from "./sbi";
 import { TrapFrame } from "./trap-frame";
-import { IRQ_SSI, IRQ_STI, SCAUSE, SCAUSE_INTERRUPT, SIE, SIP, SSTATUS, SSTATUS_SIE, STIMECMP, STVAL } from "../../hypervisor/riscv/csr";
+import {
+  IRQ_SSI,
+  IRQ_STI,
+  SCAUSE,
+  SCAUSE_INTERRUPT,
+  SIE,
+  SIP,
+  SSTATUS,
+  SSTATUS_SIE,
+  STIMECMP,
+  STVAL,
+} from "../../hypervisor/riscv/csr";
 
 /**
  * Interrupts and unexpected exceptions of a test VM. Interrupts are off (sstatus.SIE = 0) except where a test turns them on;

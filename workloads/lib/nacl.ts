@@ -41,11 +41,11 @@ export function naclRegister(gpa: u64): i64 {
 
 /** General register `number` of the exited vCPU, as far as the exit shows it. */
 export function guestRegister(number: u32): u64 {
-  return read64(thisHart().nacl + (<u64>number << 3));
+  return read64(thisHart().nacl + ((<u64>number) << 3));
 }
 
 export function setGuestRegister(number: u32, value: u64): void {
-  write64(thisHart().nacl + (<u64>number << 3), value);
+  write64(thisHart().nacl + ((<u64>number) << 3), value);
 }
 
 /** CSR of the exited vCPU, by its CSR number. */
@@ -59,5 +59,5 @@ export function setGuestCsr(csr: u32, value: u64): void {
 
 function guestCsrAddress(csr: u32): u64 {
   const index = ((csr & 0xc00) >> 2) | (csr & 0xff);
-  return thisHart().nacl + NACL_CSRS + (<u64>index << 3);
+  return thisHart().nacl + NACL_CSRS + ((<u64>index) << 3);
 }

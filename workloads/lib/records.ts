@@ -31,11 +31,11 @@ export class TestVm {
   program: usize;
 
   hart(index: u64): TestHart {
-    return changetype<TestHart>(load<usize>(this.harts + (<usize>index << 3)));
+    return changetype<TestHart>(load<usize>(this.harts + ((<usize>index) << 3)));
   }
 
   setHart(index: u64, hart: TestHart): void {
-    store<usize>(this.harts + (<usize>index << 3), changetype<usize>(hart));
+    store<usize>(this.harts + ((<usize>index) << 3), changetype<usize>(hart));
   }
 
   lockAddress(): u64 {

@@ -12,7 +12,7 @@ export function textLength(text: string): u32 {
 
 /** Character `index` of `text`; '?' for anything that is not ASCII. */
 export function textAt(text: string, index: u32): u32 {
-  const unit = <u32>load<u16>(changetype<usize>(text) + (<usize>index << 1));
+  const unit = <u32>load<u16>(changetype<usize>(text) + ((<usize>index) << 1));
   return unit < 0x80 ? unit : 0x3f;
 }
 

@@ -24,6 +24,7 @@ import { runErrorCases } from "./error-cases/all";
 import { runScenarios } from "./scenarios/all";
 import { parameterBuffer, state } from "./state";
 import { useHeapRange } from "./host-memory";
+import { hasImsic } from "./imsic";
 import { prepareRunCall } from "./secret-run";
 
 /** Boot hart: device tree, memory, harts, the TSM, then every test; ends with a shutdown. */
@@ -74,7 +75,7 @@ function startSecondaryHarts(vm: TestVm): void {
   print("Harts: ");
   printDecimal(machine.hartCount);
   print(machine.hasVectors != 0 ? ", with vectors" : ", without vectors");
-  print(machine.imsicBase != 0 ? ", with an IMSIC" : ", without an IMSIC");
+  print(hasImsic() ? ", with an IMSIC" : ", without an IMSIC");
   endLine();
   checkEqual(index, machine.hartCount, "the boot hart is in the device tree");
   endTest();

@@ -102,7 +102,7 @@ function runUntilWfiHere(tvm: Tvm): u64 {
   csrClear(SIE, SIE_SOFTWARE | SIE_EXTERNAL);
   clearSoftwareInterrupt();
   const outcome = runUntilWfi(tvm);
-  return <u64>outcome + (<u64>(hart.testFailures - failuresBefore) << 8);
+  return <u64>outcome + ((<u64>(hart.testFailures - failuresBefore)) << 8);
 }
 
 /** The guest never exits by itself: the boot hart ends the run with a software interrupt. */

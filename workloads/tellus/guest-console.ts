@@ -56,7 +56,7 @@ function isPopulated(tvm: Tvm, offset: u64, length: u64): bool {
 function checkBinaryText(text: u64): void {
   let same = true;
   for (let i: u64 = 0; i < BINARY_TEXT_BYTES; i++) {
-    if (read8(text + i) != (<u32>(BINARY_TEXT >> (i * 8)) & 0xff)) same = false;
+    if (read8(text + i) != ((<u32>(BINARY_TEXT >> (i * 8))) & 0xff)) same = false;
   }
   check(same, "binary console output of the guest arrives unchanged");
 }

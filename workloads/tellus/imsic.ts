@@ -1,6 +1,6 @@
-import { csrRead, csrSet, csrSwap, csrWrite, mmioWrite32 } from "../lib/hw";
+import { csrRead, csrSet, csrSwap, csrWrite, mmioWrite32, read64 } from "../lib/hw";
 import { deadlineIn, hasPassed, PATIENCE } from "../lib/deadline";
-import { state } from "./state";
+import { hartAt, state } from "./state";
 import { SIREG, SISELECT, STOPEI } from "../../hypervisor/riscv/csr";
 
 /** This VM's view of the IMSIC (AIA 1.0, chapter 3): one interrupt file for each hart. */
@@ -27,9 +27,24 @@ export function raiseOwnInterrupt(): void {
   csrSet(SIREG, 1 << TEST_INTERRUPT);
 }
 
-/** Sends TEST_INTERRUPT to hart number `index` through its file's page. */
+/** True if the harts have interrupt files. */
+export function hasImsic(): bool {
+  return state().interruptFiles != 0;
+}
+
+/** Page of the interrupt file of hart `index` (of tellus' records). */
+export function interruptFile(index: u64): u64 {
+  const machine = state();
+  const id = hartAt(index).id;
+  for (let i: u64 = 0; i < machine.hartCount; i++) {
+    if (read64(<u64>machine.hartIds + i * 8) == id) return read64(<u64>machine.interruptFiles + i * 8);
+  }
+  return 0;
+}
+
+/** Sends TEST_INTERRUPT to hart `index` through its file's page. */
 export function sendImsicInterrupt(index: u64): void {
-  mmioWrite32(state().imsicBase + index * state().imsicStride, <u32>TEST_INTERRUPT);
+  mmioWrite32(interruptFile(index), <u32>TEST_INTERRUPT);
 }
 
 /** Claims the most urgent pending interrupt of this hart: its identity, 0 if none. */

@@ -49,8 +49,8 @@ function addHole(machine: TellusState, start: u64, end: u64): void {
 function readMemory(machine: TellusState, cursor: FdtCursor): void {
   let addressCells: u32 = 2;
   let sizeCells: u32 = 1;
-  let inReserved = false;
-  let inMemory = false;
+  let inReserved: bool = false;
+  let inMemory: bool = false;
   fdtOpen(cursor, machine.fdt);
   while (cursor.next() != FdtToken.End) {
     if (cursor.token == FdtToken.BeginNode && cursor.depth == 2) {
@@ -98,8 +98,7 @@ function countHarts(machine: TellusState, cursor: FdtCursor): void {
 /** /cpus: hart ids, the ISA of the first hart, and the time base. */
 function readHarts(machine: TellusState, cursor: FdtCursor): void {
   let index: u64 = 0;
-  let cells: u32 = 1;
-  let inCpu = false;
+  let inCpu: bool = false;
   fdtOpen(cursor, machine.fdt);
   while (cursor.next() != FdtToken.End) {
     if (cursor.token == FdtToken.BeginNode && cursor.depth <= 3) {
@@ -110,8 +109,8 @@ function readHarts(machine: TellusState, cursor: FdtCursor): void {
     if (cursor.isProperty("timebase-frequency")) machine.timebase = <u64>cursor.value32();
     if (!inCpu || cursor.depth != 3) continue;
     if (cursor.isProperty("reg")) {
-      cells = <u32>(cursor.valueLength >> 2);
-      write64(<u64>machine.hartIds + (index - 1) * 8, bigEndianCells(cursor.value, cells));
+      const id = bigEndianCells(cursor.value, <u32>(cursor.valueLength >> 2));
+      write64(<u64>machine.hartIds + (index - 1) * 8, id);
     }
     if (index == 1) readIsa(machine, cursor);
   }
@@ -130,29 +129,42 @@ function readIsa(machine: TellusState, cursor: FdtCursor): void {
 
 /** The first supervisor-level IMSIC node (every node that the host can see is one). */
 function readImsic(machine: TellusState, cursor: FdtCursor): void {
-  let base: u64 = 0;
+  let reg: u64 = 0;
+  let regLength: u64 = 0;
   let guestBits: u64 = 0;
-  let ids: u64 = 0;
   let compatible = false;
   fdtOpen(cursor, machine.fdt);
   while (cursor.next() != FdtToken.End) {
     if (cursor.token == FdtToken.BeginNode) {
-      base = 0;
+      regLength = 0;
       guestBits = 0;
-      ids = 0;
       compatible = false;
     }
-    if (cursor.token == FdtToken.EndNode && compatible && base != 0) {
-      machine.imsicBase = base;
-      machine.imsicStride = PAGE_SIZE << guestBits;
-      machine.imsicIds = ids;
+    if (cursor.token == FdtToken.EndNode && compatible && regLength != 0) {
+      placeInterruptFiles(machine, reg, regLength, PAGE_SIZE << guestBits);
       return;
     }
     if (cursor.token != FdtToken.Property) continue;
     if (cursor.isProperty("compatible") && cursor.listHas("riscv,imsics")) compatible = true;
-    if (cursor.isProperty("reg")) base = bigEndianCells(cursor.value, 2);
     if (cursor.isProperty("riscv,guest-index-bits")) guestBits = <u64>cursor.value32();
-    if (cursor.isProperty("riscv,num-ids")) ids = <u64>cursor.value32();
+    if (cursor.isProperty("reg")) {
+      reg = cursor.value;
+      regLength = cursor.valueLength;
+    }
+  }
+}
+
+/** Harts in device-tree order have their files `stride` bytes apart in the first range of `reg`, then in the next: one range a group. */
+function placeInterruptFiles(machine: TellusState, reg: u64, length: u64, stride: u64): void {
+  machine.interruptFiles = <usize>allocateZeroed((machine.hartCount * 8) / PAGE_SIZE + 1);
+  let index: u64 = 0;
+  for (let at: u64 = 0; at + 16 <= length; at += 16) {
+    const base = bigEndianCells(reg + at, 2);
+    const size = bigEndianCells(reg + at + 8, 2);
+    for (let offset: u64 = 0; offset + stride <= size && index < machine.hartCount; offset += stride) {
+      write64(<u64>machine.interruptFiles + index * 8, base + offset);
+      index++;
+    }
   }
 }
 

@@ -35,7 +35,7 @@ import {
 } from "../lib/tvm-map";
 import { IRQ_SEI, IRQ_STI, SCAUSE_INTERRUPT, SIE } from "../../hypervisor/riscv/csr";
 import { fenceAllHarts } from "./fences";
-import { claimInterrupt, openInterruptFile, raiseOwnInterrupt, TEST_INTERRUPT } from "./imsic";
+import { claimInterrupt, hasImsic, openInterruptFile, raiseOwnInterrupt, TEST_INTERRUPT } from "./imsic";
 import { runOnce, runToShutdown } from "./run-loop";
 import { ensureNacl, parameterBuffer, state } from "./state";
 import { Tvm } from "./tvm";
@@ -110,14 +110,7 @@ function populate(tvm: Tvm, huge: u64): bool {
   checkSuccess(addMemoryRegion(tvm.id, GUEST_RAM_START, GUEST_RAM_END - GUEST_RAM_START), "AddMemoryRegion");
   checkEqual(<u64>convertPages(tvm.data, GUEST_DATA_PAGES), GUEST_DATA_PAGES, "data pages converted");
   fenceAllHarts();
-  const added = addMeasuredPages(
-    tvm.id,
-    guestImage(),
-    tvm.data,
-    PageType.Page4K,
-    GUEST_DATA_PAGES,
-    GUEST_RAM_START,
-  );
+  const added = addMeasuredPages(tvm.id, guestImage(), tvm.data, PageType.Page4K, GUEST_DATA_PAGES, GUEST_RAM_START);
   checkEqual(<u64>added, GUEST_DATA_PAGES, "measured pages added");
   const pool = (tvm.poolEnd - tvm.poolNext) / PAGE_SIZE;
   checkEqual(<u64>convertPages(tvm.poolNext, pool), pool, "zero pages converted");
@@ -152,7 +145,7 @@ function exitByInterrupts(tvm: Tvm): void {
   checkEqual(exit.cause, SCAUSE_INTERRUPT | IRQ_STI, "scause");
   checkEqual(exit.terminated, 0, "the vCPU can go on");
   armTimer(NEVER);
-  if (state().imsicBase != 0) {
+  if (hasImsic()) {
     openInterruptFile();
     raiseOwnInterrupt();
     csrSet(SIE, SIE_EXTERNAL);

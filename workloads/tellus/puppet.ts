@@ -125,9 +125,5 @@ export function guestFill(tvm: Tvm, gpa: u64, length: u64, value: u64): bool {
 export function endPuppet(tvm: Tvm): void {
   tvm.manualFaults = 0;
   tvm.manualSharing = 0;
-  expectOutcome(
-    puppetBegin(tvm, PuppetCommand.Exit, 0, 0, 0, 0, 0, 0),
-    Outcome.Shutdown,
-    "the puppet shuts down",
-  );
+  expectOutcome(puppetBegin(tvm, PuppetCommand.Exit, 0, 0, 0, 0, 0, 0), Outcome.Shutdown, "the puppet shuts down");
 }

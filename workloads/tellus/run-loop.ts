@@ -8,7 +8,6 @@ import { guestCsr, guestRegister, setGuestRegister } from "../lib/nacl";
 import { check, checkSuccess } from "../lib/protocol";
 import { HUGE_PAGE_SIZE, PAGE_SIZE } from "../lib/records";
 import {
-  DbcnFunction,
   EID_COVG,
   EID_DBCN,
   EID_HSM,

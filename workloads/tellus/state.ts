@@ -16,11 +16,8 @@ export class TellusState {
   timebase: u64;
   hasVectors: u32;
   hasStimecmp: u32;
-  /** IMSIC of the harts: address of the first supervisor file, bytes from one hart's to the next; 0 without. */
-  imsicBase: u64;
-  imsicStride: u64;
-  imsicIds: u64;
-
+  /** u64 addresses of the harts' interrupt files, in device-tree order; 0 without an IMSIC. */
+  interruptFiles: usize;
   /** Code of a single ecall (secret-run.ts), 0 until it is made. */
   runCall: u64;
   /** NACL_PAGES for each hart, by index. */
@@ -33,12 +30,12 @@ export class TellusState {
 
   /** RAM range `index`. */
   ram(index: u32): Range {
-    return changetype<Range>(changetype<usize>(this) + RAM_OFFSET + (<usize>index << 4));
+    return changetype<Range>(changetype<usize>(this) + RAM_OFFSET + ((<usize>index) << 4));
   }
 
   /** Hole `index`: reserved memory, the images, the device tree. */
   hole(index: u32): Range {
-    return changetype<Range>(changetype<usize>(this) + HOLE_OFFSET + (<usize>index << 4));
+    return changetype<Range>(changetype<usize>(this) + HOLE_OFFSET + ((<usize>index) << 4));
   }
 }
 

@@ -15,13 +15,7 @@ import {
 import { allocateHugePages, allocatePagesAligned, allocateZeroed } from "../lib/heap";
 import { check, checkEqual, checkSuccess } from "../lib/protocol";
 import { HUGE_PAGE_SIZE, PAGE_SIZE, PAGES_PER_HUGE } from "../lib/records";
-import {
-  bootArgument,
-  GUEST_DATA_PAGES,
-  GUEST_RAM_END,
-  GUEST_RAM_START,
-  SHARED_WINDOW_PAGES,
-} from "../lib/tvm-map";
+import { bootArgument, GUEST_DATA_PAGES, GUEST_RAM_END, GUEST_RAM_START, SHARED_WINDOW_PAGES } from "../lib/tvm-map";
 import { fenceAllHarts } from "./fences";
 import { GUEST_IMAGE_DISTANCE } from "./machine";
 import { ensureNacl, parameterBuffer, state } from "./state";
@@ -81,10 +75,7 @@ export function createTvm(tvm: Tvm): bool {
   for (let vcpu: u64 = 0; vcpu < tvm.vcpuCount; vcpu++) {
     if (!checkSuccess(cpuCreate(tvm.id, vcpu, tvm.vcpuPages + vcpu * step), "CpuCreate")) return false;
   }
-  return checkSuccess(
-    addMemoryRegion(tvm.id, GUEST_RAM_START, GUEST_RAM_END - GUEST_RAM_START),
-    "AddMemoryRegion",
-  );
+  return checkSuccess(addMemoryRegion(tvm.id, GUEST_RAM_START, GUEST_RAM_END - GUEST_RAM_START), "AddMemoryRegion");
 }
 
 /** Gives a created TVM its measured pages, copies of host memory at `source`, and finalizes it. */

@@ -3,10 +3,27 @@ import { CodeWriter, EBREAK, encodeLoad, encodeStore, LoadForm, Reg, StoreForm }
 import { registerFile, runCode } from "../../lib/capsule";
 import { addMmioRegion } from "../../lib/covg";
 import { allocateZeroed } from "../../lib/heap";
-import { createAddressSpace, enterAddressSpace, leaveAddressSpace, LEVEL_1G, LEVEL_4K, PagingMode, PTE_RW, PTE_RWX } from "../../lib/paging";
+import {
+  createAddressSpace,
+  enterAddressSpace,
+  leaveAddressSpace,
+  LEVEL_1G,
+  LEVEL_4K,
+  PagingMode,
+  PTE_RW,
+  PTE_RWX,
+} from "../../lib/paging";
 import { beginTest, check, checkEqual, endTest, subject } from "../../lib/protocol";
 import { PAGE_SIZE } from "../../lib/records";
-import { ECHO_COUNT, ECHO_GPA, ECHO_HTINST, ECHO_PAGE, ECHO_PATTERN, ECHO_VALUE, GUEST_SECRET } from "../../lib/tvm-map";
+import {
+  ECHO_COUNT,
+  ECHO_GPA,
+  ECHO_HTINST,
+  ECHO_PAGE,
+  ECHO_PATTERN,
+  ECHO_VALUE,
+  GUEST_SECRET,
+} from "../../lib/tvm-map";
 
 /** Where the echo page appears with paging on: not at its guest physical address. */
 const ECHO_VIRTUAL: u64 = 0x20_0000_0000;
@@ -128,8 +145,9 @@ function testEveryRegister(page: u64): void {
     checkEqual(hw.mmioRead64(page + ECHO_COUNT) - before, 2, "number of exits");
     const stored = register == 0 ? 0 : GUEST_SECRET + <u64>register;
     checkEqual(hw.mmioRead64(page + ECHO_VALUE), stored, "value stored from the register");
-    if (register != 0) checkEqual(file.get(register), <u64>(<i64>(<i32>ECHO_PATTERN)), "value loaded into the register");
-    const changed: u64 = (1 << <u64>register) | (1 << <u64>base);
+    if (register != 0)
+      checkEqual(file.get(register), <u64>(<i64>(<i32>ECHO_PATTERN)), "value loaded into the register");
+    const changed: u64 = (1 << (<u64>register)) | (1 << (<u64>base));
     checkEqual(file.differing(GUEST_SECRET) & ~changed, 0, "other registers");
   }
 }

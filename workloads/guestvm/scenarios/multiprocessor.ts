@@ -14,7 +14,7 @@ import {
   PTE_RW,
   PTE_RWX,
 } from "../../lib/paging";
-import { beginTest, check, checkEqual, checkResult, checkSuccess, endTest, subject } from "../../lib/protocol";
+import { beginTest, check, checkEqual, checkResult, checkSuccess, endTest } from "../../lib/protocol";
 import { TestHart, TestVm } from "../../lib/records";
 import {
   HSM_STARTED,

@@ -1,4 +1,16 @@
-import { mmioRead64, mmioWrite64, probeCall, probeLoad, probeStore, PROBE_OK, read64, wfi, write64, ecall, fenceI } from "../../lib/hw";
+import {
+  mmioRead64,
+  mmioWrite64,
+  probeCall,
+  probeLoad,
+  probeStore,
+  PROBE_OK,
+  read64,
+  wfi,
+  write64,
+  ecall,
+  fenceI,
+} from "../../lib/hw";
 import { addMmioRegion } from "../../lib/covg";
 import { PAGE_SIZE, TestHart, thisHart } from "../../lib/records";
 import { PUPPET_OK, PuppetCommand, PuppetRegister } from "../../lib/puppet-protocol";

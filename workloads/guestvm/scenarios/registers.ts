@@ -1,12 +1,43 @@
-import { csrProbe, csrRead, csrWrite, fpFill, fpMatches, PROBE_OK, read64, vectorFill, vectorMatches } from "../../lib/hw";
-import { CodeWriter, EBREAK, ECALL, encodeAddi, encodeLoad, encodeStore, LoadForm, Reg, StoreForm, WFI } from "../../lib/assembler";
+import {
+  csrProbe,
+  csrRead,
+  csrWrite,
+  fpFill,
+  fpMatches,
+  PROBE_OK,
+  read64,
+  vectorFill,
+  vectorMatches,
+} from "../../lib/hw";
+import {
+  CodeWriter,
+  EBREAK,
+  ECALL,
+  encodeAddi,
+  encodeLoad,
+  encodeStore,
+  LoadForm,
+  Reg,
+  StoreForm,
+  WFI,
+} from "../../lib/assembler";
 import { registerFile, runCode } from "../../lib/capsule";
 import { printLine } from "../../lib/console";
 import { addMmioRegion, CovgFunction } from "../../lib/covg";
 import { allocateZeroed } from "../../lib/heap";
 import { beginTest, check, checkEqual, checkResult, checkSuccess, endTest, subject } from "../../lib/protocol";
 import { PAGE_SIZE, TestVm } from "../../lib/records";
-import { DbcnFunction, EID_COVG, EID_DBCN, EID_HSM, EID_LEGACY_PUTCHAR, hartStart, hartStatus, HsmFunction, HSM_STOPPED } from "../../lib/sbi";
+import {
+  DbcnFunction,
+  EID_COVG,
+  EID_DBCN,
+  EID_HSM,
+  EID_LEGACY_PUTCHAR,
+  hartStart,
+  hartStatus,
+  HsmFunction,
+  HSM_STOPPED,
+} from "../../lib/sbi";
 import { ECHO_PAGE, ECHO_PATTERN, GUEST_SECRET, MMIO_PAGE, SCRATCH_START } from "../../lib/tvm-map";
 import { deadlineIn, hasPassed, PATIENCE } from "../../lib/deadline";
 import { SCOUNTEREN, SENVCFG, SEPC, SISELECT, SSTATUS, SSTATUS_SUM, STIMECMP } from "../../../hypervisor/riscv/csr";
@@ -53,7 +84,7 @@ function checkNewVcpu(): void {
   }
   for (let n: u32 = 1; n < 32; n++) {
     const expected: u64 = n == Reg.A0 ? 1 : n == Reg.A1 ? dump : 0;
-    checkEqual(read64(dump + (<u64>n << 3)), expected, "a general register at its start");
+    checkEqual(read64(dump + ((<u64>n) << 3)), expected, "a general register at its start");
   }
 }
 
@@ -198,4 +229,3 @@ function testCsrs(): void {
   csrWrite(STIMECMP, ~0);
   endTest();
 }
-

@@ -68,7 +68,7 @@ function testTimerThroughWfi(): void {
 function testBinaryOutput(): void {
   beginTest("console output that is not text");
   const buffer = thisHart().lineBuffer;
-  for (let i: u64 = 0; i < BINARY_TEXT_BYTES; i++) write8(buffer + i, <u32>(BINARY_TEXT >> (i * 8)) & 0xff);
+  for (let i: u64 = 0; i < BINARY_TEXT_BYTES; i++) write8(buffer + i, (<u32>(BINARY_TEXT >> (i * 8))) & 0xff);
   checkResult(debugConsoleWrite(buffer, BINARY_TEXT_BYTES), <i64>BINARY_TEXT_BYTES, "bytes written");
   checkEqual(<u64>read8(buffer), BINARY_TEXT & 0xff, "the buffer is not changed");
   endTest();

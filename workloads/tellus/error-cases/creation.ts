@@ -57,7 +57,11 @@ export function testCreation(fixture: Fixture): void {
   beginTest("TvmCreate after its errors");
   const created = tvmCreate(parameterBuffer(), directory, statePages);
   if (checkSuccess(created, "TvmCreate with the same pages")) {
-    checkResult(tvmCreate(parameterBuffer(), directory, statePages), SBI_INVALID_ADDRESS, "TvmCreate with pages that a TVM has");
+    checkResult(
+      tvmCreate(parameterBuffer(), directory, statePages),
+      SBI_INVALID_ADDRESS,
+      "TvmCreate with pages that a TVM has",
+    );
   }
   if (!endTest()) return;
   const id = <u64>created;

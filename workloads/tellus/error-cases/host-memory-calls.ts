@@ -1,22 +1,23 @@
 import { convertPages, reclaimPages, TSM_INFO_SIZE, tsmGetInfo, tsmInitiateFence } from "../../lib/covh";
 import { allocatePages } from "../../lib/heap";
 import { NACL_PAGES, naclSetSharedMemory } from "../../lib/nacl";
-import { beginTest, check, checkEqual, checkResult, checkSuccess, endTest, skipTest, subject } from "../../lib/protocol";
+import {
+  beginTest,
+  check,
+  checkEqual,
+  checkResult,
+  checkSuccess,
+  endTest,
+  skipTest,
+  subject,
+} from "../../lib/protocol";
 import { PAGE_SIZE } from "../../lib/records";
 import { SBI_ALREADY_STARTED, SBI_INVALID_PARAM, SBI_SUCCESS } from "../../lib/sbi";
 import { fenceAllHarts, fenceOtherHarts } from "../fences";
-import { ensureNacl, hartCount, naclArea, parameterBuffer, state } from "../state";
+import { hasImsic, interruptFile } from "../imsic";
+import { ensureNacl, hartCount, naclArea, parameterBuffer } from "../state";
 import { reclaimAndVerify } from "../tvm-builder";
-import {
-  BEYOND,
-  CONVERTED_PAGES,
-  Fixture,
-  LAST_PAGE,
-  PLAIN_PAGES,
-  refused,
-  UNMAPPED,
-  WRAPPING_COUNT,
-} from "./fixture";
+import { BEYOND, CONVERTED_PAGES, Fixture, LAST_PAGE, PLAIN_PAGES, refused, UNMAPPED, WRAPPING_COUNT } from "./fixture";
 
 /** Errors of the calls that are about the host's own memory: TsmGetInfo, ConvertPages, ReclaimPages, fences, NACL. */
 export function testHostMemoryCalls(fixture: Fixture): void {
@@ -56,7 +57,7 @@ function testConvert(fixture: Fixture): void {
   refused(convertPages(fixture.unfenced, 1), "a converted page that is not fenced");
   refused(convertPages(plain, PLAIN_PAGES + 1), "a range that ends in a converted page");
   refused(convertPages(fixture.converted - PAGE_SIZE, 2), "two pages, the second converted");
-  if (state().imsicBase != 0) refused(convertPages(state().imsicBase, 1), "an interrupt file");
+  if (hasImsic()) refused(convertPages(interruptFile(0), 1), "an interrupt file");
   checkSuccess(ensureNacl(), "NACL set_shmem");
   refused(convertPages(naclArea() + PAGE_SIZE, 1), "a page that is pinned");
   endTest();
@@ -117,7 +118,11 @@ function testNacl(fixture: Fixture): void {
   checkResult(naclSetSharedMemory(pages), SBI_SUCCESS, "ordinary pages");
   refused(convertPages(pages, 1), "ConvertPages of the registered pages");
   checkResult(naclSetSharedMemory(naclArea()), SBI_SUCCESS, "another address replaces the first");
-  checkEqual(<u64>convertPages(pages, NACL_PAGES), NACL_PAGES, "ConvertPages of pages that are not registered any more");
+  checkEqual(
+    <u64>convertPages(pages, NACL_PAGES),
+    NACL_PAGES,
+    "ConvertPages of pages that are not registered any more",
+  );
   fenceAllHarts();
   reclaimAndVerify(pages, NACL_PAGES);
   endTest();

@@ -1,4 +1,13 @@
-import { CodeWriter, ECALL, encodeLoad, encodeStore, encodeJumpRegister, LoadForm, Reg, StoreForm } from "../../lib/assembler";
+import {
+  CodeWriter,
+  ECALL,
+  encodeLoad,
+  encodeStore,
+  encodeJumpRegister,
+  LoadForm,
+  Reg,
+  StoreForm,
+} from "../../lib/assembler";
 import { cpuRun } from "../../lib/covh";
 import { CovgFunction } from "../../lib/covg";
 import { allocateZeroed, heapMark, heapRelease } from "../../lib/heap";

@@ -1,12 +1,12 @@
 import { commandResult, completedCommands, awaitCommand, post, runOn } from "../../lib/mailbox";
 import { beginTest, check, checkEqual, endTest, skipTest } from "../../lib/protocol";
 import { HartCommand } from "../commands";
-import { awaitInterrupt, openInterruptFile, sendImsicInterrupt, TEST_INTERRUPT } from "../imsic";
-import { hartAt, hartCount, state } from "../state";
+import { awaitInterrupt, hasImsic, openInterruptFile, sendImsicInterrupt, TEST_INTERRUPT } from "../imsic";
+import { hartAt, hartCount } from "../state";
 
 /** Interrupts between the host's harts through their interrupt files. */
 export function testImsic(): void {
-  if (state().imsicBase == 0) {
+  if (!hasImsic()) {
     skipTest("interrupt files", "no IMSIC");
     return;
   }

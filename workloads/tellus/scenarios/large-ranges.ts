@@ -1,9 +1,26 @@
 import { csrSet, probeLoad, read64 } from "../../lib/hw";
-import { addZeroPages, blockPages, convertPages, PageType, reclaimPages, tvmInitiateFence, unblockPages } from "../../lib/covh";
+import {
+  addZeroPages,
+  blockPages,
+  convertPages,
+  PageType,
+  reclaimPages,
+  tvmInitiateFence,
+  unblockPages,
+} from "../../lib/covh";
 import { deadlineInMs } from "../../lib/deadline";
 import { allocateHugePages, heapLeft } from "../../lib/heap";
 import { allowInterrupts, armTimer, maskInterrupts, NEVER, SIE_TIMER } from "../../lib/interrupts";
-import { beginTest, check, checkEqual, checkResult, checkSuccess, endTest, skipTest, subject } from "../../lib/protocol";
+import {
+  beginTest,
+  check,
+  checkEqual,
+  checkResult,
+  checkSuccess,
+  endTest,
+  skipTest,
+  subject,
+} from "../../lib/protocol";
 import { HUGE_PAGE_SIZE, PAGE_SIZE, PAGES_PER_HUGE, thisHart } from "../../lib/records";
 import { SBI_SUCCESS } from "../../lib/sbi";
 import { GuestScenario, SCRATCH_START } from "../../lib/tvm-map";

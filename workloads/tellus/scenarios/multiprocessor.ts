@@ -46,6 +46,7 @@ function runEverywhere(schedule: Schedule): void {
   checkEqual(runSchedule(schedule), 0, "failed checks on the boot hart");
   for (let index: u64 = 1; index < schedule.harts; index++) {
     const hart = hartAt(index);
-    if (check(awaitIdle(hart), "the hart comes back")) checkEqual(commandResult(hart), 0, "failed checks on another hart");
+    if (check(awaitIdle(hart), "the hart comes back"))
+      checkEqual(commandResult(hart), 0, "failed checks on another hart");
   }
 }

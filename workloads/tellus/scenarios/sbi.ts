@@ -2,16 +2,19 @@ import { csrClear, csrRead, csrSet, ecallPreserves, write8 } from "../../lib/hw"
 import { convertPages } from "../../lib/covh";
 import { deadlineIn, deadlineInMs, hasPassed, PATIENCE } from "../../lib/deadline";
 import { allocatePages } from "../../lib/heap";
-import {
-  armTimer,
-  clearSoftwareInterrupt,
-  NEVER,
-  SIE_TIMER,
-  softwareInterruptPending,
-} from "../../lib/interrupts";
+import { armTimer, clearSoftwareInterrupt, NEVER, SIE_TIMER, softwareInterruptPending } from "../../lib/interrupts";
 import { runOn } from "../../lib/mailbox";
 import { naclProbeFeature } from "../../lib/nacl";
-import { beginTest, check, checkEqual, checkResult, checkSuccess, endTest, skipTest, subject } from "../../lib/protocol";
+import {
+  beginTest,
+  check,
+  checkEqual,
+  checkResult,
+  checkSuccess,
+  endTest,
+  skipTest,
+  subject,
+} from "../../lib/protocol";
 import { PAGE_SIZE, thisHart } from "../../lib/records";
 import {
   BaseFunction,
@@ -182,7 +185,7 @@ function testConsole(): void {
   checkResult(debugConsoleWrite(pages, 0), 0, "no bytes");
   for (let i: u64 = 0; i < BINARY_TEXT_BYTES; i++) {
     // Across a page boundary.
-    write8(pages + PAGE_SIZE - 4 + i, <u32>(BINARY_TEXT >> (i * 8)) & 0xff);
+    write8(pages + PAGE_SIZE - 4 + i, (<u32>(BINARY_TEXT >> (i * 8))) & 0xff);
   }
   const written = debugConsoleWrite(pages + PAGE_SIZE - 4, BINARY_TEXT_BYTES);
   checkResult(written, <i64>BINARY_TEXT_BYTES, "bytes that are not text");

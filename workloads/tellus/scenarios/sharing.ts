@@ -13,13 +13,7 @@ import { CovgFunction } from "../../lib/covg";
 import { allocatePages } from "../../lib/heap";
 import { beginTest, check, checkEqual, checkResult, checkSuccess, endTest, subject } from "../../lib/protocol";
 import { PAGE_SIZE } from "../../lib/records";
-import {
-  EID_COVG,
-  SBI_DENIED,
-  SBI_INVALID_ADDRESS,
-  SBI_INVALID_PARAM,
-  SBI_SUCCESS,
-} from "../../lib/sbi";
+import { EID_COVG, SBI_DENIED, SBI_INVALID_ADDRESS, SBI_INVALID_PARAM, SBI_SUCCESS } from "../../lib/sbi";
 import { GuestScenario, SHARED_WINDOW } from "../../lib/tvm-map";
 import { fenceAllHarts } from "../fences";
 import {

@@ -14,7 +14,16 @@ import {
 import { deadlineInMs, hasPassed, waitUntilAtLeast } from "../../lib/deadline";
 import { allocatePages, allocateZeroed } from "../../lib/heap";
 import { awaitIdle, commandResult, post } from "../../lib/mailbox";
-import { beginTest, check, checkEqual, checkResult, checkSuccess, endTest, skipTest, subject } from "../../lib/protocol";
+import {
+  beginTest,
+  check,
+  checkEqual,
+  checkResult,
+  checkSuccess,
+  endTest,
+  skipTest,
+  subject,
+} from "../../lib/protocol";
 import { PAGE_SIZE } from "../../lib/records";
 import { SBI_ALREADY_STARTED, SBI_INVALID_STATE, SBI_SUCCESS, sendIpi } from "../../lib/sbi";
 import { SCRATCH_START } from "../../lib/tvm-map";

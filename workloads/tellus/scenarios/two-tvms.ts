@@ -2,7 +2,16 @@ import { read64, write64 } from "../../lib/hw";
 import { addSharedPages, convertPages, PageType, tvmDestroy } from "../../lib/covh";
 import { heapMark, heapRelease, allocatePages } from "../../lib/heap";
 import { awaitIdle, commandResult, post } from "../../lib/mailbox";
-import { beginTest, check, checkEqual, checkResult, checkSuccess, endTest, skipTest, subject } from "../../lib/protocol";
+import {
+  beginTest,
+  check,
+  checkEqual,
+  checkResult,
+  checkSuccess,
+  endTest,
+  skipTest,
+  subject,
+} from "../../lib/protocol";
 import { PAGE_SIZE } from "../../lib/records";
 import { EID_COVG, SBI_SUCCESS } from "../../lib/sbi";
 import { GuestScenario, SHARED_WINDOW } from "../../lib/tvm-map";
@@ -70,7 +79,7 @@ function runMoving(first: Tvm, second: Tvm, harts: u64): void {
     const hartOfSecond = (round + 1) % harts;
     startOn(hartOfFirst, first);
     startOn(hartOfSecond, second);
-    let ok = true;
+    let ok: bool = true;
     if (hartOfFirst == 0) ok = runTurn(first);
     if (hartOfSecond == 0) ok = runTurn(second);
     if (!finishOn(hartOfFirst, first) || !finishOn(hartOfSecond, second) || !ok) return;
