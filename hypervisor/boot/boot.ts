@@ -39,6 +39,7 @@ import {
   NO_TREE_PLACE,
   placeHostTree,
 } from "./host-vm";
+import { kernelSpan } from "./kernel-image";
 import { enterKernelMap } from "./kernel-map";
 import { buildKernelMap } from "./kernel-ranges";
 import { leftoverMemory, MemoryPlan } from "./memory-plan";
@@ -188,6 +189,9 @@ function layOutHost(plan: MemoryPlan): void {
   while (plan.ram.end(layout.home) <= image) layout.home++;
   layout.kernelLoaded = description.kernelBase;
   layout.kernelSize = description.kernelSize;
+  // The image is looked into only if it is where it is said to be.
+  const inRam = plan.ram.covers(description.kernelBase, description.kernelBase + description.kernelSize);
+  layout.kernelSpan = inRam ? kernelSpan(description.kernelBase, description.kernelSize) : 0;
   layout.initrdLoaded = description.initrdBase;
   layout.initrdSize = description.initrdSize;
   plan.allocator.next = plan.own.layout;

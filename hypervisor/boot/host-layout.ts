@@ -31,6 +31,8 @@ export class HostLayout {
   /** Kernel image: hpa where the loader put it, bytes. */
   kernelLoaded: u64;
   kernelSize: u64;
+  /** Bytes that the kernel uses from its start on before it reads a memory map: at least kernelSize. */
+  kernelSpan: u64;
   /** Initial RAM disk, size 0 if there is none. */
   initrdLoaded: u64;
   initrdSize: u64;
@@ -209,7 +211,12 @@ function settleImages(layout: HostLayout, work: Work): u32 {
     if (layout.kernelHpa == NOWHERE) return LayoutError.NoRoomForKernel;
     removeChunks(free, layout.kernelHpa, layout.kernelSize);
   }
-  if (layout.initrdSize != 0 && !coversChunks(layout.chunks, layout.initrdLoaded, layout.initrdSize)) {
+  // An initrd in the kernel's last chunk stays with it unless the kernel would overwrite it.
+  const overwritten =
+    layout.initrdLoaded > layout.kernelHpa &&
+    layout.initrdLoaded < layout.kernelHpa + maximum(layout.kernelSpan, layout.kernelSize) &&
+    alignDown(layout.initrdLoaded, CHUNK_SIZE) < layout.kernelHpa + chunkBytes(layout.kernelSize);
+  if (layout.initrdSize != 0 && (overwritten || !coversChunks(layout.chunks, layout.initrdLoaded, layout.initrdSize))) {
     layout.initrdHpa = findRun(free, chunkBytes(layout.initrdSize));
     if (layout.initrdHpa == NOWHERE) return LayoutError.NoRoomForInitrd;
   }
@@ -232,7 +239,7 @@ function placeImages(layout: HostLayout): u32 {
     kernelBytes = initrdEnd - layout.kernelHpa;
     layout.initrdGpa = layout.kernelGpa + (layout.initrdHpa - layout.kernelHpa);
   }
-  const kernelEnd = layout.kernelGpa + kernelBytes;
+  const kernelEnd = layout.kernelGpa + maximum(kernelBytes, chunkBytes(layout.kernelSpan));
   if (!insideOne(hostRam, base, kernelEnd)) return LayoutError.HomeTooSmall;
   layout.segments.insert(layout.kernelGpa, layout.kernelHpa, kernelBytes);
   if (!hasInitrd || together) return LayoutError.None;

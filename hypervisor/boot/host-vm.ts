@@ -1,4 +1,4 @@
-import { alignDown, alignUp, minimum } from "../lib/arithmetic";
+import { alignDown, alignUp, maximum, minimum } from "../lib/arithmetic";
 import { hostGuestFile } from "../devices/imsic";
 import { Hart } from "../hart";
 import { mapRange } from "../memory/gstage";
@@ -158,7 +158,8 @@ export function placeHostTree(layout: HostLayout, size: u64): u64 {
 }
 
 function isClear(layout: HostLayout, start: u64, end: u64): bool {
-  if (start < layout.kernelGpa + layout.kernelSize && end > layout.kernelGpa) return false;
+  const kernelBytes = maximum(layout.kernelSize, layout.kernelSpan);
+  if (start < layout.kernelGpa + kernelBytes && end > layout.kernelGpa) return false;
   if (layout.initrdSize == 0) return true;
   return end <= layout.initrdGpa || start >= alignUp(layout.initrdGpa + layout.initrdSize, PAGE_SIZE);
 }

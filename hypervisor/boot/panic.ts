@@ -1,4 +1,4 @@
-import { beginLine, bustConsole, endLine, newline, putChar, putDecimal, putHex, putText } from "../devices/console";
+import { beginLine, bustConsole, endLine, putChar, putDecimal, putHex, putText } from "../devices/console";
 import { Hart, thisHart } from "../hart";
 import { stackPointer } from "../riscv/hw";
 import { printBacktrace } from "./backtrace";
@@ -131,9 +131,7 @@ function beginPanic(): void {
 
 function endPanic(): void {
   const hart = thisHart();
-  if (changetype<usize>(hart.root) == 0) {
-    newline();
-  } else if (hart.root.rangeCount != 0) {
+  if (changetype<usize>(hart.root) != 0 && hart.root.rangeCount != 0) {
     // The page records exist, so guests may.
     const alone = stopOtherHarts(hart);
     if (!alone) reportRunningHart();

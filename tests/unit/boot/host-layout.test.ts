@@ -37,6 +37,8 @@ interface Machine {
   busy: Span[];
   home: number;
   kernel: Span;
+  /** Bytes that the kernel uses, if more than its size. */
+  kernelSpan?: number;
   initrd?: Span;
 }
 
@@ -98,13 +100,14 @@ function planLayout(machine: Machine): Layout {
     home,
     kernel.start,
     kernel.end - kernel.start,
+    Math.max(machine.kernelSpan ?? 0, kernel.end - kernel.start),
     initrd?.start ?? 0,
     initrd ? initrd.end - initrd.start : 0,
   ].forEach((value, index) => setWord(RECORD + 8 * index, value));
   const needed = Number(hostLayoutBytes(BigInt(ram.length), BigInt(kept.length)));
   const error = Number(plan(BigInt(RECORD), BigInt(ALLOCATOR), BigInt(SCRATCH), BigInt(SCRATCH + needed)));
 
-  const result = (index: number) => word(RECORD + 64 + 8 * index);
+  const result = (index: number) => word(RECORD + 72 + 8 * index);
   const readWords = (list: number, size: number): number[][] =>
     list === 0
       ? []
@@ -183,6 +186,10 @@ function checkLayout(machine: Machine, layout: Layout): void {
       const hpa = Math.max(chunk, layout.initrdHpa);
       assert.equal(toHpa(layout.initrdGpa + hpa - layout.initrdHpa), hpa);
     }
+    // The kernel does not write over it before it can know better.
+    const span = Math.max(machine.kernelSpan ?? 0, size);
+    const disk = { start: layout.initrdGpa, end: layout.initrdGpa + initrd.end - initrd.start };
+    assert.ok(!overlap(disk, { start: layout.kernelGpa, end: layout.kernelGpa + span }));
   }
 
   // An image stays where it was loaded if it can; else its new place touches nothing that still counts.
@@ -342,7 +349,8 @@ test("any machine: nothing is lost, nothing is given twice", () => {
       fc.nat(),
       fc.tuple(fc.nat(1200), fc.integer({ min: 1, max: 60 }), fc.nat(3)),
       fc.option(fc.tuple(fc.nat(1200), fc.integer({ min: 1, max: 60 }), fc.nat(5000))),
-      (ram, kept, busy, home, kernel, initrd) => {
+      fc.nat(80),
+      (ram, kept, busy, home, kernel, initrd, kernelSpan) => {
         const aligned = kernel[2] !== 0;
         const kernelStart = BASE + kernel[0] * unit;
         const machine: Machine = {
@@ -351,6 +359,7 @@ test("any machine: nothing is lost, nothing is given twice", () => {
           busy: busy.map((at) => span(BASE + at * unit, 0x3000)).sort((a, b) => a.start - b.start),
           home: 0,
           kernel: span(aligned ? down(kernelStart) : kernelStart, kernel[1] * unit - 17),
+          kernelSpan: kernelSpan * unit,
           initrd: initrd ? span(BASE + initrd[0] * unit + initrd[2], initrd[1] * unit) : undefined,
         };
         machine.busy = machine.busy.filter((one, index) => index === 0 || one.start !== machine.busy[index - 1].start);
