@@ -1,0 +1,159 @@
+import type { TreeNode } from "./device-tree-blob.ts";
+import { cells64, treeNode, writeDeviceTree } from "./device-tree-blob.ts";
+import type { Imsic } from "./imsic.ts";
+import type { MachineOptions } from "./machine-options.ts";
+
+/**
+ * The device tree that the firmware of a simulated machine hands over: what QEMU's virt board and OpenSBI would write for the same
+ * options.
+ */
+
+/** Memory that the firmware keeps at the start of RAM. */
+export const FIRMWARE_SIZE = 0x8_0000;
+
+const UART_BASE = 0x1000_0000;
+const FINISHER_BASE = 0x10_0000;
+
+/** The tree itself, for tests that change it before it is written. */
+export function machineTree(options: MachineOptions, imsic: Imsic | undefined): TreeNode {
+  const children = [chosen(options), cpus(options), ...memory(options), reserved(options), soc(options, imsic)];
+  return treeNode(
+    "",
+    { "#address-cells": [2], "#size-cells": [2], compatible: "riscv-virtio", model: "simulated" },
+    children,
+  );
+}
+
+export function machineTreeBlob(options: MachineOptions, imsic: Imsic | undefined): Uint8Array {
+  return writeDeviceTree(machineTree(options, imsic), options.bootHart);
+}
+
+function chosen(options: MachineOptions): TreeNode {
+  const properties = {
+    "stdout-path": "/soc/serial@10000000",
+    "rng-seed": Uint8Array.from({ length: 32 }, (_, i) => i),
+  };
+  if (options.hostImage === undefined) return treeNode("chosen", properties);
+  const { base, bytes } = options.hostImage;
+  const module = treeNode(`module@${base.toString(16)}`, {
+    compatible: ["multiboot,module", "multiboot,kernel"],
+    reg: cells64(base, bytes.length),
+    bootargs: options.bootArguments,
+  });
+  return treeNode("chosen", { "#address-cells": [2], "#size-cells": [2], ...properties }, [module]);
+}
+
+const interruptController = (index: number): number => index + 1;
+const IMSIC_PHANDLE = 0x1000;
+
+function cpus(options: MachineOptions): TreeNode {
+  const extensions = isaExtensions(options);
+  const deepest = options.stageOneModes.includes("sv57")
+    ? "sv57"
+    : options.stageOneModes.includes("sv48")
+      ? "sv48"
+      : "sv39";
+  const nodes = options.harts.map((id, index) =>
+    treeNode(
+      `cpu@${id.toString(16)}`,
+      {
+        device_type: "cpu",
+        reg: [id],
+        status: "okay",
+        compatible: "riscv",
+        "riscv,isa-base": "rv64i",
+        "riscv,isa-extensions": extensions,
+        "riscv,isa": isaString(extensions),
+        "mmu-type": `riscv,${deepest}`,
+        ...(options.zicboz > 0 ? { "riscv,cboz-block-size": [options.zicboz] } : {}),
+        ...(options.zicbom ? { "riscv,cbom-block-size": [64] } : {}),
+      },
+      [
+        treeNode("interrupt-controller", {
+          "#interrupt-cells": [1],
+          "interrupt-controller": true,
+          compatible: "riscv,cpu-intc",
+          phandle: [interruptController(index)],
+        }),
+      ],
+    ),
+  );
+  return treeNode(
+    "cpus",
+    { "#address-cells": [1], "#size-cells": [0], "timebase-frequency": [options.timebase] },
+    nodes,
+  );
+}
+
+/** Names as the binding riscv,isa-extensions has them. */
+function isaExtensions(options: MachineOptions): string[] {
+  const names = ["i", "m", "a"];
+  if (options.floatingPoint) names.push("f", "d");
+  names.push("c");
+  if (options.vlenb > 0) names.push("v");
+  names.push("h");
+  if (options.zicbom) names.push("zicbom");
+  if (options.zicboz > 0) names.push("zicboz");
+  names.push("zicntr", "zicsr", "zifencei");
+  if (options.guestFiles !== undefined) names.push("smaia", "ssaia");
+  if (options.smstateen) names.push("smstateen");
+  if (options.sstc) names.push("sstc");
+  if (options.svadu) names.push("svadu");
+  return names;
+}
+
+function isaString(names: string[]): string {
+  const single = names.filter((name) => name.length === 1).join("");
+  return ["rv64" + single, ...names.filter((name) => name.length > 1)].join("_");
+}
+
+function memory(options: MachineOptions): TreeNode[] {
+  return options.ram.map(({ base, size, numaNode }) =>
+    treeNode(`memory@${base.toString(16)}`, {
+      device_type: "memory",
+      reg: cells64(base, size),
+      ...(numaNode === undefined ? {} : { "numa-node-id": [numaNode] }),
+    }),
+  );
+}
+
+function reserved(options: MachineOptions): TreeNode {
+  const { base } = options.ram[0];
+  const firmware = treeNode(`mmode_resv0@${base.toString(16)}`, { reg: cells64(base, FIRMWARE_SIZE), "no-map": true });
+  return treeNode("reserved-memory", { "#address-cells": [2], "#size-cells": [2], ranges: true }, [firmware]);
+}
+
+function soc(options: MachineOptions, imsic: Imsic | undefined): TreeNode {
+  const children = [
+    treeNode("serial@10000000", {
+      compatible: "ns16550a",
+      reg: cells64(UART_BASE, 0x100),
+      "clock-frequency": [3686400],
+    }),
+    treeNode("test@100000", {
+      compatible: ["sifive,test1", "sifive,test0", "syscon"],
+      reg: cells64(FINISHER_BASE, 0x1000),
+    }),
+  ];
+  if (imsic) {
+    children.push(
+      treeNode(`interrupt-controller@${imsic.base.toString(16)}`, {
+        compatible: "riscv,imsics",
+        "interrupt-controller": true,
+        "msi-controller": true,
+        "#interrupt-cells": [0],
+        "#msi-cells": [0],
+        "interrupts-extended": options.harts.flatMap((_, index) => [interruptController(index), 9]),
+        reg: cells64(imsic.base, imsic.size),
+        "riscv,num-ids": [imsic.identities],
+        "riscv,guest-index-bits": [imsic.guestIndexBits],
+        phandle: [IMSIC_PHANDLE],
+      }),
+    );
+  }
+  return treeNode(
+    "soc",
+    { "#address-cells": [2], "#size-cells": [2], compatible: "simple-bus", ranges: true },
+    children,
+  );
+}

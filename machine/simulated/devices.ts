@@ -1,0 +1,101 @@
+import { MachineFault, hex } from "./errors.ts";
+import type { Imsic } from "./imsic.ts";
+
+/** A device with registers in the physical address space. */
+export interface Device {
+  readonly name: string;
+  readonly base: number;
+  readonly size: number;
+  read(offset: number, width: number): bigint;
+  write(offset: number, width: number, value: bigint): void;
+}
+
+/** ns16550a: enough to send and receive by polling. */
+export class Uart implements Device {
+  readonly name = "uart";
+  readonly base = 0x1000_0000;
+  readonly size = 0x100;
+  /** What was sent. */
+  output = "";
+  /** What will be received. */
+  input: number[] = [];
+
+  read(offset: number): bigint {
+    const LINE_STATUS = 5;
+    const TRANSMITTER_EMPTY = 0x20n;
+    if (offset === LINE_STATUS) return TRANSMITTER_EMPTY | (this.input.length > 0 ? 1n : 0n);
+    return offset === 0 ? BigInt(this.input.shift() ?? 0) : 0n;
+  }
+
+  write(offset: number, _width: number, value: bigint): void {
+    if (offset === 0) this.output += String.fromCharCode(Number(value & 0xffn));
+  }
+}
+
+/** sifive,test1: the last value written is the machine's exit status. */
+export class TestFinisher implements Device {
+  readonly name = "test finisher";
+  readonly base = 0x10_0000;
+  readonly size = 0x1000;
+  status: number | undefined;
+
+  read(): bigint {
+    return 0n;
+  }
+
+  write(_offset: number, _width: number, value: bigint): void {
+    this.status = Number(value);
+  }
+}
+
+/** The IMSIC as a device; its files read as 0. */
+export class ImsicDevice implements Device {
+  readonly name = "imsic";
+  readonly base: number;
+  readonly size: number;
+  readonly #imsic: Imsic;
+
+  constructor(imsic: Imsic) {
+    this.#imsic = imsic;
+    this.base = imsic.base;
+    this.size = imsic.size;
+  }
+
+  read(): bigint {
+    return 0n;
+  }
+
+  write(offset: number, width: number, value: bigint): void {
+    this.#imsic.write(offset, width, value);
+  }
+}
+
+/** All devices by address. */
+export class DeviceBus {
+  readonly devices: Device[];
+
+  constructor(devices: Device[]) {
+    this.devices = devices;
+  }
+
+  at(hpa: number): Device | undefined {
+    return this.devices.find((device) => hpa >= device.base && hpa < device.base + device.size);
+  }
+
+  /** A load of device registers by the hypervisor. */
+  read(hpa: bigint, width: number): bigint {
+    const device = this.#deviceOf(hpa);
+    return BigInt.asUintN(8 * width, device.read(Number(hpa) - device.base, width));
+  }
+
+  write(hpa: bigint, width: number, value: bigint): void {
+    const device = this.#deviceOf(hpa);
+    device.write(Number(hpa) - device.base, width, value);
+  }
+
+  #deviceOf(hpa: bigint): Device {
+    const device = this.at(Number(hpa));
+    if (!device) throw new MachineFault(`device access at ${hex(hpa)}, where there is no device`);
+    return device;
+  }
+}

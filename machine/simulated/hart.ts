@@ -1,0 +1,296 @@
+import { CsrFile } from "./csr-file.ts";
+import type { Clock } from "./clock.ts";
+import { Cause, HypervisorStatus, INTERRUPT, Irq, Status, bit } from "./csr-numbers.ts";
+import { MachineFault, hex } from "./errors.ts";
+import type { HartInterruptFiles } from "./imsic.ts";
+import type { Instruction } from "./instruction-encoding.ts";
+import type { MachineOptions } from "./machine-options.ts";
+import type { PhysicalMemory } from "./physical-memory.ts";
+import { RecordView } from "./record-layout.ts";
+import { Tlb } from "./tlb.ts";
+
+/**
+ * One hart: its registers, and the way between a guest and the hypervisor, step by step as machine/riscv/trap.S goes it.
+ *
+ *     off --firmware starts it--> (bootSecondary) --> guest <--> (trap) --> waiting or off
+ *
+ * While none of the hypervisor's code runs on it a hart is in a guest, waits for an interrupt, or is off.
+ */
+export type HartState = "off" | "guest" | "waiting";
+
+/** What boot(), bootSecondary() and trap() return (hypervisor/hart.ts). */
+export const Action = { Enter: 0, Wait: 1, Off: 2 } as const;
+
+/** Registers that compiled code preserves: gp, s0-s11. */
+const CALLEE_SAVED = [3, 8, 9, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27];
+/** The others: ra, sp, tp, t0-t6, a0-a7. */
+const CALLER_SAVED = [1, 2, 4, 5, 6, 7, 10, 11, 12, 13, 14, 15, 16, 17, 28, 29, 30, 31];
+
+/** How a trap is described to the hypervisor. */
+export interface TrapInfo {
+  stval?: bigint;
+  /** Guest physical address of a guest page fault. */
+  gpa?: bigint;
+  htinst?: bigint;
+  /** stval is a guest virtual address. */
+  gva?: boolean;
+}
+
+/** Who runs the hypervisor's code for a hart. */
+export interface HypervisorEntry {
+  (hart: Hart, name: "boot" | "bootSecondary" | "trap", args: bigint[]): number;
+}
+
+export class Hart {
+  readonly id: number;
+  readonly index: number;
+  readonly csr: CsrFile;
+  readonly tlb = new Tlb();
+  readonly registers = new BigUint64Array(32);
+  /** f0-f31 and fcsr. */
+  readonly fp = new BigUint64Array(33);
+  /** v0-v31. */
+  readonly vector: Uint8Array;
+  /** vstart, vl, vtype, vcsr. */
+  readonly vectorControl = new BigUint64Array(4);
+  state: HartState = "off";
+  /** SBI hart_start that this hart has not followed yet. */
+  startPending: { address: bigint; opaque: bigint } | undefined;
+  /** tp while the hypervisor runs: address of the hart's record. */
+  threadPointer = 0n;
+  /** Where the guest is. */
+  pc = 0n;
+  /** The guest is in VU-mode. */
+  user = false;
+  /** The instruction at `pc`, for the hypervisor's own fetch. */
+  instruction: Instruction | undefined;
+  /** fence.i since the last time that somebody looked. */
+  instructionFences = 0;
+
+  readonly #memory: PhysicalMemory;
+  readonly #enter: HypervisorEntry;
+  /** trap.S keeps the callee-saved registers in the machine during an ecall. */
+  #inEcall = false;
+
+  constructor(
+    id: number,
+    index: number,
+    options: MachineOptions,
+    memory: PhysicalMemory,
+    clock: Clock,
+    files: HartInterruptFiles | undefined,
+    enter: HypervisorEntry,
+  ) {
+    this.id = id;
+    this.index = index;
+    this.csr = new CsrFile(options, clock, files);
+    this.vector = new Uint8Array(32 * options.vlenb);
+    this.#memory = memory;
+    this.#enter = enter;
+  }
+
+  /** The hypervisor's record of this hart. */
+  get record(): RecordView {
+    return new RecordView(this.#memory, "hart", this.threadPointer);
+  }
+
+  // ---- into the hypervisor
+
+  /** The firmware enters the image (`tp` = the record in the image). */
+  boot(record: bigint, stackTop: bigint, deviceTree: bigint): void {
+    this.threadPointer = record;
+    this.record.set("stackTop", stackTop);
+    this.#inEcall = false;
+    this.#follow(this.#enter(this, "boot", [BigInt(this.id), deviceTree]));
+  }
+
+  /** Follows a pending hart_start. */
+  start(): void {
+    if (!this.startPending) throw new MachineFault(`hart ${this.id} has not been started`);
+    this.threadPointer = this.startPending.opaque;
+    this.startPending = undefined;
+    this.#inEcall = false;
+    this.#follow(this.#enter(this, "bootSecondary", []));
+  }
+
+  /** A trap of the guest into HS-mode (Privileged 21.6.4), and everything up to where the hypervisor leaves the hart. */
+  trap(cause: bigint | number, info: TrapInfo = {}): void {
+    const { csr } = this;
+    csr.setRaw("sepc", this.pc);
+    csr.setRaw("scause", BigInt(cause));
+    csr.setRaw("stval", info.stval ?? 0n);
+    csr.setRaw("htval", (info.gpa ?? 0n) >> 2n);
+    csr.setRaw("htinst", info.htinst ?? 0n);
+    const { spv, spvp, gva } = HypervisorStatus;
+    let hstatus = csr.raw("hstatus") & ~(spvp | gva);
+    hstatus |= spv | (this.user ? 0n : spvp) | (info.gva ? gva : 0n);
+    csr.setRaw("hstatus", hstatus);
+    const old = csr.raw("sstatus");
+    let sstatus = old & ~(Status.sie | Status.spie | Status.spp);
+    if ((old & Status.sie) !== 0n) sstatus |= Status.spie;
+    if (!this.user) sstatus |= Status.spp;
+    csr.setRaw("sstatus", sstatus);
+
+    const context = this.record.number("current");
+    this.#inEcall = BigInt(cause) === BigInt(Cause.ecallFromGuest);
+    this.#store(context, CALLER_SAVED);
+    if (!this.#inEcall || this.#memory.read64(context) !== 0n) this.#store(context, CALLEE_SAVED);
+    this.#follow(this.#enter(this, "trap", []));
+  }
+
+  /** The first interrupt, in the order of the specification, that HS-mode takes now; undefined if there is none. */
+  pendingInterrupt(): number | undefined {
+    const pending = this.csr.pendingForHypervisor();
+    if (pending === 0n) return undefined;
+    return INTERRUPT_ORDER.find((irq) => (pending & bit(irq)) !== 0n);
+  }
+
+  /** A hart that waits goes on: an interrupt is pending. */
+  wake(): void {
+    this.csr.setRaw("scause", INTERRUPT);
+    this.#follow(this.#enter(this, "trap", []));
+  }
+
+  #follow(action: number): void {
+    if (action === Action.Enter) return this.#enterContext();
+    if (action === Action.Wait) {
+      this.state = "waiting";
+    } else if (action === Action.Off) {
+      this.state = "off";
+    } else {
+      throw new MachineFault(`hart ${this.id}: the hypervisor returned the action ${action}`);
+    }
+  }
+
+  /** trap.S: enter_context, enter_other_or_tvm, enter_loading_all; then sret. */
+  #enterContext(): void {
+    const { record } = this;
+    const current = record.word("current");
+    const entered = record.word("entered");
+    if (current === 0n) throw new MachineFault(`hart ${this.id} enters no context`);
+    if (!this.#inEcall || (entered !== current && entered !== current + 1n)) {
+      if (this.#inEcall && entered % 2n === 0n) this.#store(Number(entered), CALLEE_SAVED);
+      record.set("entered", current + this.#memory.read64(Number(current)));
+      this.#load(Number(current), CALLEE_SAVED);
+    }
+    this.#load(Number(current), CALLER_SAVED);
+    this.#sret();
+  }
+
+  #sret(): void {
+    const { csr } = this;
+    const hstatus = csr.raw("hstatus");
+    if ((hstatus & HypervisorStatus.spv) === 0n) throw new MachineFault(`hart ${this.id}: sret to HS-mode`);
+    if (csr.raw("hgatp") >> 60n === 0n) throw new MachineFault(`hart ${this.id} enters a guest with hgatp.MODE = Bare`);
+    csr.setRaw("hstatus", hstatus & ~HypervisorStatus.spv);
+    const sstatus = csr.raw("sstatus");
+    this.user = (sstatus & Status.spp) === 0n;
+    let next = (sstatus & ~(Status.sie | Status.spp)) | Status.spie;
+    if ((sstatus & Status.spie) !== 0n) next |= Status.sie;
+    csr.setRaw("sstatus", next);
+    this.pc = csr.raw("sepc");
+    this.state = "guest";
+    this.instruction = undefined;
+  }
+
+  #store(context: number, registers: number[]): void {
+    for (const n of registers) this.#memory.write64(context + 8 * n, this.registers[n]);
+  }
+
+  #load(context: number, registers: number[]): void {
+    for (const n of registers) this.registers[n] = this.#memory.read64(context + 8 * n);
+  }
+
+  // ---- traps that the guest takes itself
+
+  /** Whether hedeleg gives this exception to VS-mode. */
+  delegates(cause: number): boolean {
+    return ((this.csr.raw("hedeleg") >> BigInt(cause)) & 1n) !== 0n;
+  }
+
+  /** A trap into VS-mode. */
+  guestTrap(cause: bigint, tval: bigint): void {
+    const { csr } = this;
+    csr.setRaw("vsepc", this.pc);
+    csr.setRaw("vscause", cause);
+    csr.setRaw("vstval", tval);
+    const old = csr.raw("vsstatus");
+    let vsstatus = old & ~(Status.sie | Status.spie | Status.spp);
+    if ((old & Status.sie) !== 0n) vsstatus |= Status.spie;
+    if (!this.user) vsstatus |= Status.spp;
+    csr.setRaw("vsstatus", vsstatus);
+    const vstvec = csr.raw("vstvec");
+    const vectored = (vstvec & 1n) !== 0n && cause >= INTERRUPT;
+    this.pc = (vstvec & ~3n) + (vectored ? 4n * (cause - INTERRUPT) : 0n);
+    this.user = false;
+  }
+
+  /** sret of VS-mode to `pc`. */
+  guestReturn(pc: bigint): void {
+    const old = this.csr.raw("vsstatus");
+    this.user = (old & Status.spp) === 0n;
+    let vsstatus = (old & ~(Status.sie | Status.spp)) | Status.spie;
+    if ((old & Status.spie) !== 0n) vsstatus |= Status.sie;
+    this.csr.setRaw("vsstatus", vsstatus);
+    this.pc = pc;
+  }
+
+  /** The first interrupt (number of VS-mode: 1, 5, 9) that VS-mode takes now. */
+  pendingGuestInterrupt(): number | undefined {
+    if (!this.user && (this.csr.raw("vsstatus") & Status.sie) === 0n) return undefined;
+    const pending = this.csr.pendingForGuest();
+    const irq = [Irq.virtualExternal, Irq.virtualSoftware, Irq.virtualTimer].find((n) => (pending & bit(n)) !== 0n);
+    return irq === undefined ? undefined : irq - 1;
+  }
+
+  toString(): string {
+    return `hart ${this.id} (${this.state}${this.state === "guest" ? ` at ${hex(this.pc)}` : ""})`;
+  }
+
+  save(): unknown {
+    const { state, startPending, threadPointer, pc, user, instruction } = this;
+    return {
+      fields: { state, startPending, threadPointer, pc, user, instruction },
+      inEcall: this.#inEcall,
+      registers: this.registers.slice(),
+      fp: this.fp.slice(),
+      vector: this.vector.slice(),
+      vectorControl: this.vectorControl.slice(),
+      csr: this.csr.save(),
+      tlb: this.tlb.save(),
+    };
+  }
+
+  restore(saved: unknown): void {
+    const state = saved as {
+      fields: Partial<Hart>;
+      inEcall: boolean;
+      registers: BigUint64Array;
+      fp: BigUint64Array;
+      vector: Uint8Array;
+      vectorControl: BigUint64Array;
+      csr: unknown;
+      tlb: unknown;
+    };
+    Object.assign(this, state.fields);
+    this.#inEcall = state.inEcall;
+    this.registers.set(state.registers);
+    this.fp.set(state.fp);
+    this.vector.set(state.vector);
+    this.vectorControl.set(state.vectorControl);
+    this.csr.restore(state.csr);
+    this.tlb.restore(state.tlb);
+  }
+}
+
+/** Which of several interrupts is taken first (Privileged 12.1.3 and 21.4.2). */
+const INTERRUPT_ORDER = [
+  Irq.supervisorExternal,
+  Irq.supervisorSoftware,
+  Irq.supervisorTimer,
+  Irq.guestExternal,
+  Irq.virtualExternal,
+  Irq.virtualSoftware,
+  Irq.virtualTimer,
+  Irq.counterOverflow,
+];

@@ -1,0 +1,270 @@
+import type { PhysicalMemory } from "./physical-memory.ts";
+import { RecordView, recordSize } from "./record-layout.ts";
+
+/**
+ * The hypervisor's state as it lies in raw memory: page records, VMs, G-stage tables. The bit layouts are written down here a second time on
+ * purpose, and no function of the hypervisor is used: this is what its work is checked with.
+ */
+
+/** State of a page record, bits 0-3. */
+export const PageState = {
+  Reserved: 0,
+  Hypervisor: 1,
+  Owned: 2,
+  Shared: 3,
+  Converted: 4,
+  Claimed: 5,
+  VmState: 6,
+  TablePool: 7,
+} as const;
+
+export const PAGE_STATE_NAMES = Object.keys(PageState);
+
+export interface PageRecord {
+  state: number;
+  /** Slot of the owner in the VM table. */
+  owner: number;
+  payload: number;
+}
+
+export const RegionType = {
+  None: 0,
+  Confidential: 1,
+  Shared: 2,
+  Mmio: 3,
+  Imsic: 4,
+  ConfidentialRemovable: 5,
+  SharedRemovable: 6,
+} as const;
+
+export const VcpuState = { Stopped: 0, Starting: 1, Runnable: 2, Running: 3, Suspended: 4 } as const;
+export const Lifecycle = { Initializing: 0, Runnable: 1 } as const;
+
+export const PAGE = 4096;
+export const HOST_SLOT = 0;
+
+/** Entries of a G-stage table that is not empty. */
+export interface MappedPage {
+  gpa: number;
+  hpa: number;
+  size: number;
+  level: number;
+  /** Parked: the page belongs here and cannot be reached. */
+  parked: boolean;
+  /** Of a parked entry. */
+  stamp: number;
+  /** Low 8 bits of a leaf. */
+  flags: number;
+}
+
+export interface TablePage {
+  hpa: number;
+  level: number;
+  /** First gpa that it covers. */
+  gpa: number;
+}
+
+export interface RegionInfo {
+  start: bigint;
+  end: bigint;
+  type: number;
+}
+
+/** One VM. */
+export class VmState {
+  readonly memory: PhysicalMemory;
+  readonly slot: number;
+  readonly record: RecordView;
+  /** The guest id in the VM table. */
+  readonly id: bigint;
+  readonly references: number;
+  readonly slotLock: number;
+
+  constructor(memory: PhysicalMemory, slot: number, entry: RecordView, record: RecordView) {
+    this.memory = memory;
+    this.slot = slot;
+    this.record = record;
+    this.id = entry.word("id");
+    this.references = entry.number("references");
+    this.slotLock = entry.number("lock");
+  }
+
+  get isHost(): boolean {
+    return this.slot === HOST_SLOT;
+  }
+
+  get rootTable(): number {
+    return this.record.number("rootTable");
+  }
+
+  get levels(): number {
+    return this.record.number("levels");
+  }
+
+  get parentSlot(): number | undefined {
+    return this.record.follow("parent", "vm")?.number("slot");
+  }
+
+  regions(): RegionInfo[] {
+    if (this.isHost) return [];
+    const size = recordSize("region");
+    return Array.from({ length: this.record.number("regionCount") }, (_, index) => {
+      const region = new RecordView(this.memory, "region", this.record.number("regions") + index * size);
+      return { start: region.word("start"), end: region.word("end"), type: region.number("type") };
+    });
+  }
+
+  /** vCPUs that exist, by id. */
+  vcpus(): RecordView[] {
+    const vcpus: RecordView[] = [];
+    const table = this.record.number("vcpus");
+    for (let id = 0; id < this.record.number("maxVcpus"); id++) {
+      const address = this.memory.read64(table + 8 * id);
+      if (address !== 0n) vcpus.push(new RecordView(this.memory, "vcpu", address));
+    }
+    return vcpus;
+  }
+
+  /** Visits every table below the root and every entry that is not empty. Throws on what no walker could follow. */
+  walk(onPage: (page: MappedPage) => void, onTable: (table: TablePage) => void): void {
+    const words = new Uint32Array(this.memory.wasmMemory.buffer);
+    const visit = (table: number, level: number, base: number, entries: number): void => {
+      const size = 2 ** (12 + 9 * level);
+      for (let index = 0; index < entries; index++) {
+        const low = words[table / 4 + index * 2];
+        const high = words[table / 4 + index * 2 + 1];
+        if (low === 0 && high === 0) continue;
+        const gpa = base + index * size;
+        const target = ((high & 0x003f_ffff) * 2 ** 22 + (low >>> 10)) * PAGE;
+        const valid = (low & 1) !== 0;
+        if (valid && (low & 0xe) === 0) {
+          if (level === 0) throw new Error(`table entry at level 0 for gpa 0x${gpa.toString(16)}`);
+          if (!this.memory.contains(target, PAGE)) throw new Error(`table at 0x${target.toString(16)} is not RAM`);
+          if (high >>> 22 !== 0 || (low & 0x3ff) !== 1) throw new Error(`table entry with flags ${low & 0x3ff}`);
+          onTable({ hpa: target, level: level - 1, gpa });
+          visit(target, level - 1, gpa, 512);
+        } else if (valid || (low & 2) !== 0) {
+          const stamp = ((low >>> 2) & 0xff) | ((high >>> 22) << 8);
+          onPage({ gpa, hpa: target, size, level, parked: !valid, stamp, flags: low & 0x3ff });
+        } else {
+          throw new Error(`entry 0x${high.toString(16)}_${low.toString(16)} for gpa 0x${gpa.toString(16)}`);
+        }
+      }
+    };
+    visit(this.rootTable, this.levels - 1, 0, 2048);
+  }
+
+  /** Pages of a list that is linked through the first word of its pages. */
+  linkedPages(field: "freeTables" | "retiredTables"): number[] {
+    const pages: number[] = [];
+    for (let hpa = this.record.number(field); hpa !== 0; hpa = Number(this.memory.read64(hpa))) {
+      if (pages.includes(hpa)) throw new Error(`${field} runs in a circle`);
+      pages.push(hpa);
+    }
+    return pages;
+  }
+}
+
+export class HypervisorState {
+  readonly memory: PhysicalMemory;
+  readonly root: RecordView;
+  readonly #words: Uint32Array;
+  readonly #ranges: { base: number; size: number; records: number; firstIndex: number }[];
+  /** Pages of RAM in all ranges. */
+  readonly pages: number;
+
+  constructor(memory: PhysicalMemory, root: RecordView) {
+    this.memory = memory;
+    this.root = root;
+    this.#words = new Uint32Array(memory.wasmMemory.buffer);
+    const count = root.number("rangeCount");
+    let firstIndex = 0;
+    this.#ranges = Array.from({ length: count }, (_, index) => {
+      const range = new RecordView(memory, "range", root.number("ranges") + index * recordSize("range"));
+      const info = {
+        base: range.number("base"),
+        size: range.number("size"),
+        records: range.number("records"),
+        firstIndex,
+      };
+      firstIndex += info.size / PAGE;
+      return info;
+    });
+    this.pages = firstIndex;
+  }
+
+  /** Number of a page among all pages of RAM, or -1. */
+  pageIndex(hpa: number): number {
+    for (const range of this.#ranges) {
+      const offset = hpa - range.base;
+      if (offset >= 0 && offset < range.size) return range.firstIndex + Math.floor(offset / PAGE);
+    }
+    return -1;
+  }
+
+  /** hpa of a page by its number. */
+  pageAddress(index: number): number {
+    const range = this.#ranges.find(({ firstIndex, size }) => index < firstIndex + size / PAGE)!;
+    return range.base + (index - range.firstIndex) * PAGE;
+  }
+
+  /** The raw record of each page, in the order of the pages: two 32-bit words a page. */
+  rawRecords(): Uint32Array {
+    const all = new Uint32Array(this.pages * 2);
+    for (const { records, size, firstIndex } of this.#ranges) {
+      all.set(this.#words.subarray(records / 4, records / 4 + (size / PAGE) * 2), firstIndex * 2);
+    }
+    return all;
+  }
+
+  /** The record of the page at `hpa`, undefined if that is not RAM. */
+  record(hpa: number): PageRecord | undefined {
+    for (const range of this.#ranges) {
+      const offset = hpa - range.base;
+      if (offset < 0 || offset >= range.size) continue;
+      const at = (range.records + Math.floor(offset / PAGE) * 8) / 4;
+      return unpackRecord(this.#words[at], this.#words[at + 1]);
+    }
+    return undefined;
+  }
+
+  /** All VMs that have a slot. */
+  vms(): VmState[] {
+    const vms: VmState[] = [];
+    const size = recordSize("slot");
+    const table = this.root.number("vmSlots");
+    for (let slot = 0; slot < MAX_SLOTS; slot++) {
+      const entry = new RecordView(this.memory, "slot", table + slot * size);
+      // Most slots are free: look at one word only.
+      if (this.#words[entry.address / 4] === 0) {
+        if (slot > 2 && this.#neverUsed(entry)) break;
+        continue;
+      }
+      vms.push(new VmState(this.memory, slot, entry, entry.follow("vm", "vm")!));
+    }
+    return vms;
+  }
+
+  /** Slots are given out from the lowest on. */
+  #neverUsed(slot: RecordView): boolean {
+    return slot.word("generation") === 0n && slot.number("references") === 0;
+  }
+
+  hartRecords(): RecordView[] {
+    const table = this.root.number("harts");
+    return Array.from(
+      { length: this.root.number("hartCount") },
+      (_, index) => new RecordView(this.memory, "hart", this.memory.read64(table + 8 * index)),
+    );
+  }
+}
+
+const MAX_SLOTS = 4096;
+
+export function unpackRecord(low: number, high: number): PageRecord {
+  return { state: low & 15, owner: (low >>> 4) & 0xfff, payload: (low >>> 16) + high * 65536 };
+}
+
+export function describeRecord(record: PageRecord): string {
+  return `${PAGE_STATE_NAMES[record.state] ?? `state ${record.state}`} of slot ${record.owner}, payload ${record.payload}`;
+}

@@ -1,0 +1,400 @@
+import { Clock } from "./clock.ts";
+import { machineTreeBlob } from "./device-tree-builder.ts";
+import { DeviceBus, ImsicDevice, TestFinisher, Uart } from "./devices.ts";
+import type { DoorFunctions } from "./door.ts";
+import { abortImport, checkImports, describeFailure, makeDoor } from "./door.ts";
+import { Deadlock, MachineEnded, MachineFault, MisuseError } from "./errors.ts";
+import { Firmware, HartStopped } from "./firmware.ts";
+import { GuestContext, vmIdOf } from "./guest-context.ts";
+import type { GuestScript, Operation } from "./guest-script.ts";
+import { GuestTrap } from "./guest-script.ts";
+import { Hart } from "./hart.ts";
+import type { HypervisorModule } from "./hypervisor-module.ts";
+import { hypervisorModule, declaredPrimitives } from "./hypervisor-module.ts";
+import { ImageLayout, ImageSymbol } from "./image-layout.ts";
+import { Imsic } from "./imsic.ts";
+import type { MachineOptions } from "./machine-options.ts";
+import { machineOptions } from "./machine-options.ts";
+import { OperationExecutor, describeOperation, interruptCause, lengthOf } from "./operation-executor.ts";
+import { PhysicalMemory } from "./physical-memory.ts";
+import { RecordView } from "./record-layout.ts";
+
+/** Where the firmware leaves the device tree: 2 MiB below the end of the first range of RAM. */
+const TREE_FROM_END = 0x20_0000;
+/** Attempts at one instruction after which nobody believes that it will ever complete. */
+const MAX_ATTEMPTS = 64;
+/** Ticks that pass with a step of a hart, and with a turn of a waiting loop. */
+const STEP_TICKS = 1n;
+const PAUSE_TICKS = 1000n;
+/** Turns of a waiting loop after which it is a deadlock. */
+const MAX_PAUSES = 1_000_000;
+
+export interface MachineSetup {
+  options?: Partial<MachineOptions>;
+  /** Functions of the door that take the place of the usual ones. */
+  door?: DoorFunctions;
+  module?: HypervisorModule;
+  /** The device tree, instead of the one that describes the options. */
+  deviceTree?: Uint8Array;
+}
+
+/**
+ * A simulated machine with the hypervisor in it: powered on by `boot`, then moved on hart by hart with `step`, which lets the guest that is
+ * there execute one instruction, or delivers an interrupt.
+ */
+export class Machine {
+  readonly options: MachineOptions;
+  readonly memory: PhysicalMemory;
+  readonly clock = new Clock();
+  readonly harts: Hart[];
+  readonly firmware: Firmware;
+  readonly uart = new Uart();
+  readonly finisher = new TestFinisher();
+  readonly imsic: Imsic | undefined;
+  readonly devices: DeviceBus;
+  readonly executor: OperationExecutor;
+  readonly image: ImageLayout;
+  /** Entries into the hypervisor so far. */
+  entries = 0;
+  /** What ended the machine, if anything did. */
+  ended: MachineEnded | undefined;
+  /** Called after each entry into the hypervisor. */
+  readonly afterEntry: ((hart: Hart) => void)[] = [];
+
+  readonly #exports: HypervisorExports;
+  readonly #threadPointer: { value: unknown };
+  readonly #contexts = new Map<string, GuestContext>();
+  readonly #scripts = new Map<string, GuestScript>();
+  readonly #deviceTree: Uint8Array;
+  /** Harts in whose name the hypervisor executes, outermost first. */
+  readonly #executing: Hart[] = [];
+  #pauses = 0;
+
+  /** Builds the machine; the module is compiled if the sources have changed. */
+  static async create(setup: MachineSetup = {}): Promise<Machine> {
+    return new Machine({ ...setup, module: setup.module ?? (await hypervisorModule()) });
+  }
+
+  private constructor(setup: MachineSetup & { module: HypervisorModule }) {
+    this.options = machineOptions(setup.options);
+    const { options } = this;
+    this.memory = new PhysicalMemory(options.ram);
+    this.firmware = new Firmware(options, this.memory);
+    if (options.guestFiles !== undefined) this.imsic = new Imsic(options.harts.length, options.guestFiles);
+    this.devices = new DeviceBus([this.uart, this.finisher, ...(this.imsic ? [new ImsicDevice(this.imsic)] : [])]);
+    this.executor = new OperationExecutor(this.memory, this.devices);
+    this.image = new ImageLayout(setup.module);
+    this.#deviceTree = setup.deviceTree ?? machineTreeBlob(options, this.imsic);
+    this.harts = options.harts.map(
+      (id, index) =>
+        new Hart(id, index, options, this.memory, this.clock, this.imsic?.harts[index], (hart, name, args) =>
+          this.#enter(hart, name, args),
+        ),
+    );
+    this.firmware.harts = this.harts;
+    const door = makeDoor(
+      {
+        memory: this.memory,
+        devices: this.devices,
+        firmware: this.firmware,
+        active: () => this.#executing[this.#executing.length - 1],
+        pause: (hart) => this.#pause(hart),
+        imageAddress: (symbol) => this.image.address(symbol),
+      },
+      options.zicboz,
+      setup.door ?? {},
+    );
+    checkImports(setup.module, door.functions, declaredPrimitives());
+    this.#threadPointer = door.threadPointer;
+    const instance = new WebAssembly.Instance(setup.module.wasm, {
+      env: { memory: this.memory.wasmMemory, abort: abortImport(this.memory) },
+      hw: door.functions,
+    });
+    this.#exports = instance.exports as unknown as HypervisorExports;
+  }
+
+  // ---- power on
+
+  /** The firmware enters the image on the boot hart. Afterwards each hart is in a guest, waits, or is off. */
+  boot(): void {
+    const { hostImage, ram, bootHart } = this.options;
+    if (hostImage) this.memory.write(hostImage.base, hostImage.bytes);
+    const tree = ram[0].base + ram[0].size - TREE_FROM_END;
+    this.memory.write(tree, this.#deviceTree);
+    const hart = this.hart(bootHart);
+    hart.boot(this.image.address(ImageSymbol.bootHart), this.image.address(ImageSymbol.bootStackTop), BigInt(tree));
+    this.#afterEntry(hart);
+    // Harts that were started come up; the boot hart waits for them.
+    while (this.harts.some((each) => this.#settles(each))) {
+      for (const each of this.harts) if (this.#settles(each)) this.step(each);
+    }
+  }
+
+  #settles(hart: Hart): boolean {
+    return hart.state !== "guest" && this.canStep(hart);
+  }
+
+  /** Like a reset by the firmware: RAM keeps what it holds, everything else starts anew. */
+  restartKeepingMemory(from: Machine): void {
+    this.memory.restore(from.memory.save());
+  }
+
+  /** The hart with that id of the firmware. */
+  hart(id: number): Hart {
+    const hart = this.harts.find((each) => each.id === id);
+    if (!hart) throw new MisuseError(`no hart has the id ${id}`);
+    return hart;
+  }
+
+  /** The hypervisor's root record. */
+  get root(): RecordView {
+    const boot = this.hart(this.options.bootHart);
+    const root = boot.record.follow("root", "root");
+    if (!root) throw new MisuseError("the hypervisor has no root record yet");
+    return root;
+  }
+
+  /** What went to the console, by whichever way. */
+  get console(): string {
+    return this.firmware.console + this.uart.output;
+  }
+
+  // ---- guests
+
+  /** The script of vCPU `id` of VM `vmId` (0 = host), before it is entered for the first time. */
+  script(vmId: bigint | number, id: number, script: GuestScript): void {
+    this.#scripts.set(`${vmId}:${id}`, script);
+  }
+
+  /** The vCPU that is in the hart's machine registers; the hart is in a guest. */
+  contextOf(hart: Hart): GuestContext {
+    const record = hart.record.number("current");
+    const vcpu = new RecordView(this.memory, "vcpu", record);
+    const key = `${vmIdOf(vcpu)}:${vcpu.number("id")}`;
+    let context = this.#contexts.get(key);
+    if (!context || context.record !== record) {
+      context = new GuestContext(this.memory, record, this.#scripts.get(key));
+      this.#contexts.set(key, context);
+    }
+    return context;
+  }
+
+  // ---- steps
+
+  /** Whether a step of the hart does anything now. */
+  canStep(hart: Hart): boolean {
+    if (this.ended) return false;
+    if (hart.state === "off") return hart.startPending !== undefined;
+    if (hart.pendingInterrupt() !== undefined) return true;
+    if (hart.state === "waiting") return false;
+    const context = this.contextOf(hart);
+    if (context.pending) return context.pending.operation.kind !== "wfi" || this.#wakes(hart);
+    return context.scripted && !context.finished;
+  }
+
+  /**
+   * One step: the hart follows a start, takes an interrupt, wakes up, or its guest executes one instruction (begins it, if that traps).
+   * SBI System Reset ends the machine with MachineEnded.
+   */
+  step(hart: Hart): void {
+    this.#refuseAfterEnd();
+    this.clock.advance(STEP_TICKS);
+    if (hart.state !== "guest") {
+      if (hart.state === "off") hart.start();
+      else hart.wake();
+      return this.#afterEntry(hart);
+    }
+    const irq = hart.pendingInterrupt();
+    if (irq !== undefined) {
+      hart.trap(interruptCause(irq));
+      return this.#afterEntry(hart);
+    }
+    const context = this.contextOf(hart);
+    if (this.#takeGuestInterrupt(hart, context)) return;
+    if (!context.pending) {
+      const operation = context.next();
+      if (!operation) return;
+      this.#begin(hart, context, operation);
+    }
+    this.#attempt(hart, context);
+  }
+
+  /** Begins an operation of a vCPU without a script: it is attempted by the next step. */
+  begin(hart: Hart, operation: Operation): GuestContext {
+    if (hart.state !== "guest") throw new MisuseError(`${hart.toString()} is in no guest`);
+    const context = this.contextOf(hart);
+    if (context.scripted) throw new MisuseError(`vCPU ${context.key} follows its script`);
+    if (context.pending) {
+      throw new MisuseError(`vCPU ${context.key} is still at: ${describeOperation(context.pending.operation)}`);
+    }
+    context.ending = undefined;
+    this.#begin(hart, context, operation);
+    return context;
+  }
+
+  #begin(hart: Hart, context: GuestContext, operation: Operation): void {
+    context.hart = hart;
+    const length = BigInt(lengthOf(operation));
+    const resume = loopInPage(hart.pc + length);
+    const jump = operation.kind === "jump";
+    const pc = jump ? operation.gva : hart.pc;
+    context.pending = { operation, pc, next: jump ? pc : pc + length, resume, attempts: 0 };
+  }
+
+  #attempt(hart: Hart, context: GuestContext): void {
+    const pending = context.pending!;
+    if (++pending.attempts > MAX_ATTEMPTS) {
+      throw new MachineFault(`vCPU ${context.key} does not get beyond: ${describeOperation(pending.operation)}`);
+    }
+    context.hart = hart;
+    const { entries } = this;
+    const attempt = this.executor.attempt(hart, context, pending.operation);
+    if (attempt === "sleeping") {
+      pending.attempts--;
+    } else if (attempt === "trapped") {
+      if (this.entries === entries) this.#arrive(hart);
+      else this.#afterEntry(hart);
+    } else {
+      context.pending = undefined;
+      context.ending = { done: attempt.done };
+      hart.pc = pending.operation.kind === "jump" ? pending.pc : pending.resume;
+    }
+  }
+
+  #wakes(hart: Hart): boolean {
+    return (hart.csr.hypervisorPending() & hart.csr.raw("hie")) !== 0n;
+  }
+
+  #takeGuestInterrupt(hart: Hart, context: GuestContext): boolean {
+    const irq = hart.pendingGuestInterrupt();
+    if (irq === undefined) return false;
+    if (!context.onInterrupt) throw new MisuseError(`vCPU ${context.key} has no handler for its interrupt ${irq}`);
+    const { pc } = hart;
+    hart.guestTrap(interruptCause(irq), 0n);
+    context.onInterrupt(irq, hart);
+    hart.guestReturn(pc);
+    return true;
+  }
+
+  /** The hart has just entered a guest, or a trap went to the guest itself: does that end the instruction that its vCPU was at? */
+  #arrive(hart: Hart): void {
+    const context = this.contextOf(hart);
+    context.hart = hart;
+    const { pending } = context;
+    if (!pending || hart.pc === pending.pc) return;
+    context.pending = undefined;
+    if (hart.pc === pending.next) {
+      const { operation } = pending;
+      const answer = { error: BigInt.asIntN(64, hart.registers[10]), value: hart.registers[11] };
+      const register = operation.kind === "load" || operation.kind === "csr" ? operation : undefined;
+      const data = register?.kind === "load" ? hart.registers[register.register] : hart.registers[15];
+      context.ending = { done: operation.kind === "ecall" ? answer : register ? data : undefined };
+      hart.pc = pending.resume;
+      return;
+    }
+    const { csr } = hart;
+    if (hart.pc === (csr.raw("vstvec") & ~3n) && csr.raw("vsepc") === pending.pc) {
+      const trap = new GuestTrap(Number(csr.raw("vscause")), csr.raw("vstval"), pending.pc);
+      context.ending = { trap };
+      hart.guestReturn(pending.resume);
+      return;
+    }
+    context.restart();
+  }
+
+  // ---- the hypervisor
+
+  /** Executes an export in the name of the hart; returns the Action. */
+  #enter(hart: Hart, name: string, args: bigint[]): number {
+    if (this.#executing.includes(hart)) throw new Deadlock(`hart ${hart.id} is in the hypervisor already`);
+    // Its registers are in its record now, as far as trap.S saves them.
+    if (hart.state === "guest") this.contextOf(hart).hart = undefined;
+    const outer = this.#threadPointer.value;
+    this.#executing.push(hart);
+    this.#threadPointer.value = hart.threadPointer;
+    this.entries++;
+    this.#pauses = 0;
+    try {
+      return this.#exports[name](...args);
+    } catch (error) {
+      if (error instanceof HartStopped && error.hart === hart) return ACTION_OFF;
+      if (error instanceof MachineEnded) this.ended = error;
+      throw describeFailure(error);
+    } finally {
+      hart.threadPointer = BigInt.asUintN(64, this.#threadPointer.value as bigint);
+      this.#threadPointer.value = outer;
+      this.#executing.pop();
+    }
+  }
+
+  /** A hart has left the hypervisor: the guest that it comes back to may be another one. */
+  #afterEntry(hart: Hart): void {
+    if (hart.state === "guest") this.#arrive(hart);
+    for (const callback of this.afterEntry) callback(hart);
+  }
+
+  /** The hypervisor spins: time passes, and the others get on as far as they can without this hart. */
+  #pause(hart: Hart): void {
+    this.clock.advance(PAUSE_TICKS);
+    if (++this.#pauses > MAX_PAUSES) throw new Deadlock(`hart ${hart.id} waits in a loop for ever`);
+    for (const other of this.harts) {
+      if (this.#executing.includes(other)) continue;
+      if (other.state === "off" ? other.startPending !== undefined : other.pendingInterrupt() !== undefined) {
+        this.step(other);
+      }
+    }
+  }
+
+  #refuseAfterEnd(): void {
+    if (this.ended) throw new MisuseError("the machine has ended");
+  }
+
+  // ---- whole states
+
+  /** Everything that can change, as long as no guest is a script. */
+  save(into?: MachineState): MachineState {
+    return {
+      memory: this.memory.save(into?.memory),
+      harts: this.harts.map((hart) => hart.save()),
+      contexts: [...this.#contexts].map(([key, context]) => ({ key, context, state: context.save() })),
+      interruptFiles: this.imsic?.harts.map((files) => files.save()),
+      firmware: this.firmware.save(),
+      now: this.clock.now,
+      ended: this.ended,
+    };
+  }
+
+  restore(state: MachineState): void {
+    this.memory.restore(state.memory);
+    this.harts.forEach((hart, index) => hart.restore(state.harts[index]));
+    this.#contexts.clear();
+    for (const { key, context, state: saved } of state.contexts) {
+      context.restore(saved);
+      this.#contexts.set(key, context);
+    }
+    state.interruptFiles?.forEach((files, index) => this.imsic?.harts[index].restore(files));
+    this.firmware.restore(state.firmware);
+    this.clock.now = state.now;
+    this.ended = state.ended;
+  }
+}
+
+const ACTION_OFF = 2;
+
+type HypervisorExports = Record<string, (...args: bigint[]) => number>;
+
+export interface MachineState {
+  memory: Uint8Array[];
+  harts: unknown[];
+  contexts: { key: string; context: GuestContext; state: unknown }[];
+  interruptFiles: bigint[][][] | undefined;
+  firmware: unknown;
+  now: bigint;
+  ended: MachineEnded | undefined;
+}
+
+/** Scripts are longer than a page of code; their instructions come round again, like a loop. */
+function loopInPage(pc: bigint): bigint {
+  const PAGE = 0x1000n;
+  return (pc & (PAGE - 1n)) >= 0xf00n ? pc & ~(PAGE - 1n) : pc;
+}

@@ -1,0 +1,124 @@
+import { hex } from "./errors.ts";
+import { HypervisorState, PAGE, PageState, describeRecord, unpackRecord } from "./hypervisor-state.ts";
+import type { MappedPage, VmState } from "./hypervisor-state.ts";
+import type { Machine } from "./machine.ts";
+
+/**
+ * All that a call could have changed: who owns each page, what each VM's translations lead to, regions, vCPUs and their state, and the contents of
+ * all memory that belongs to VMs. Two of these are compared to see that a call which failed changed nothing (invariant 5).
+ */
+export interface ObservableState {
+  records: Uint32Array;
+  vms: Map<bigint, ObservableVm>;
+  memory: Uint8Array[];
+}
+
+interface ObservableVm {
+  /** Fields of the record, by name. */
+  fields: Record<string, string>;
+  regions: string[];
+  vcpus: Record<string, string>[];
+  /** Runs of pages with the same kind of translation; how large the leaves are does not show. */
+  translations: string[];
+}
+
+const VM_FIELDS = [
+  ...["lifecycle", "childCount", "version", "rootTable", "levels", "vcpuCount", "htimedelta", "entryPc"],
+  ...["entryArgument", "statePage", "statePages"],
+];
+const VCPU_FIELDS = [
+  "state",
+  "pending",
+  "pendingGpa",
+  "pendingLength",
+  "naclHpa",
+  "naclGpa",
+  "startAddress",
+  "messages",
+];
+
+export function observe(machine: Machine): ObservableState {
+  const state = new HypervisorState(machine.memory, machine.root);
+  return {
+    records: state.rawRecords(),
+    vms: new Map(state.vms().map((vm) => [vm.id, observeVm(machine, vm)])),
+    memory: machine.memory.save(),
+  };
+}
+
+function observeVm(machine: Machine, vm: VmState): ObservableVm {
+  const fields: Record<string, string> = {};
+  for (const field of VM_FIELDS) fields[field] = hex(vm.record.word(field));
+  const tables = [vm.record.number("freeTableCount"), vm.record.number("retiredTableCount")];
+  // Splitting a large page of the host takes a table and shows nowhere; a TVM's tables are its host's.
+  if (!vm.isHost) fields.tables = String(tables[0] + tables[1]);
+  const measurements = vm.record.number("measurements");
+  fields.measurements = Buffer.from(machine.memory.slice(measurements, 8 * 48)).toString("hex");
+  const pages: MappedPage[] = [];
+  vm.walk(
+    (page) => pages.push(page),
+    () => {},
+  );
+  return {
+    fields,
+    regions: vm.regions().map(({ start, end, type }) => `${hex(start)}-${hex(end)} type ${type}`),
+    vcpus: vm.vcpus().map((vcpu) => Object.fromEntries(VCPU_FIELDS.map((field) => [field, hex(vcpu.word(field))]))),
+    translations: joinRuns(pages),
+  };
+}
+
+/** Neighbouring entries as one, wherever gpa and hpa go on together. */
+function joinRuns(pages: MappedPage[]): string[] {
+  const runs: { gpa: number; hpa: number; size: number; kind: string }[] = [];
+  for (const { gpa, hpa, size, parked, stamp } of pages) {
+    const kind = parked ? `parked ${stamp}` : "mapped";
+    const last = runs.at(-1);
+    if (last && last.kind === kind && last.gpa + last.size === gpa && last.hpa + last.size === hpa) last.size += size;
+    else runs.push({ gpa, hpa, size, kind });
+  }
+  return runs.map(({ gpa, hpa, size, kind }) => `${hex(gpa)}+${hex(size)} -> ${hex(hpa)} ${kind}`);
+}
+
+/** What differs between two states, a line each. `except`: ranges of memory that the caller itself changed. */
+export function differences(before: ObservableState, machine: Machine): string[] {
+  const after = observe(machine);
+  const state = new HypervisorState(machine.memory, machine.root);
+  const found: string[] = [];
+  for (let page = 0; page < state.pages; page++) {
+    const then = unpackRecord(before.records[page * 2], before.records[page * 2 + 1]);
+    const now = unpackRecord(after.records[page * 2], after.records[page * 2 + 1]);
+    if (describeRecord(then) !== describeRecord(now)) {
+      found.push(`page ${hex(state.pageAddress(page))}: ${describeRecord(then)} became ${describeRecord(now)}`);
+    } else if (
+      (MEMORY_OF_VMS as readonly number[]).includes(now.state) &&
+      contentsDiffer(before, machine, state.pageAddress(page))
+    ) {
+      found.push(`page ${hex(state.pageAddress(page))}: its contents changed`);
+    }
+  }
+  for (const id of new Set([...before.vms.keys(), ...after.vms.keys()])) {
+    const [then, now] = [before.vms.get(id), after.vms.get(id)];
+    if (!then || !now) found.push(`VM ${id} ${then ? "is gone" : "is new"}`);
+    else found.push(...differencesOf(`VM ${id}`, then, now));
+  }
+  return found;
+}
+
+const MEMORY_OF_VMS = [PageState.Owned, PageState.Shared, PageState.Converted] as const;
+
+function contentsDiffer(before: ObservableState, machine: Machine, hpa: number): boolean {
+  const index = machine.memory.ranges.findIndex(({ base, size }) => hpa >= base && hpa < base + size);
+  const offset = hpa - machine.memory.ranges[index].base;
+  const then = before.memory[index].subarray(offset, offset + PAGE);
+  return Buffer.compare(then, machine.memory.bytes.subarray(hpa, hpa + PAGE)) !== 0;
+}
+
+function differencesOf(where: string, then: unknown, now: unknown): string[] {
+  if (typeof then !== "object" || then === null || typeof now !== "object" || now === null) {
+    return then === now ? [] : [`${where}: ${String(then)} became ${String(now)}`];
+  }
+  const names = new Set([...Object.keys(then), ...Object.keys(now)]);
+  return [...names].flatMap((name) =>
+    differencesOf(`${where} ${name}`, (then as Record<string, unknown>)[name], (now as Record<string, unknown>)[name]),
+  );
+}

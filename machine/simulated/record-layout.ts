@@ -1,0 +1,95 @@
+import { readFileSync } from "node:fs";
+import path from "node:path";
+import { repository } from "../../tools/repository.ts";
+import type { PhysicalMemory } from "./physical-memory.ts";
+
+/**
+ * Where the fields of the hypervisor's records lie. Read from the declarations of its `@unmanaged` classes, so that the machine and the
+ * checker see raw memory as it is without calling any code of the hypervisor: natural alignment, in the order of the declaration.
+ */
+export interface Field {
+  offset: number;
+  /** 4 or 8 bytes. */
+  size: number;
+}
+
+export type Layout = Readonly<Record<string, Field>>;
+
+/** Layout of class `name` in `file` (relative to hypervisor/, without ".ts"). */
+function layoutOf(file: string, name: string): Layout {
+  const text = readFileSync(path.join(repository, "hypervisor", `${file}.ts`), "utf8");
+  const body = new RegExp(`class ${name} \\{\\n([\\s\\S]*?)\\n\\}`).exec(text)?.[1];
+  if (body === undefined) throw new Error(`hypervisor/${file}.ts has no class ${name}`);
+  const layout: Record<string, Field> = {};
+  let offset = 0;
+  for (const [, field, type] of body.matchAll(/^ {2}(\w+): ([\w| ]+);$/gm)) {
+    const size = SMALL_TYPES[type] ?? 8;
+    offset = Math.ceil(offset / size) * size;
+    layout[field] = { offset, size };
+    offset += size;
+  }
+  return layout;
+}
+
+/** Everything else is a pointer or 64 bits wide. */
+const SMALL_TYPES: Record<string, number> = { u32: 4, i32: 4, bool: 1, u8: 1, u16: 2 };
+
+const layouts = {
+  root: layoutOf("root", "Root"),
+  hart: layoutOf("hart", "Hart"),
+  vcpu: layoutOf("vm/vcpu", "Vcpu"),
+  vm: layoutOf("vm/vm", "Vm"),
+  slot: layoutOf("vm/vm-table", "VmSlot"),
+  range: layoutOf("memory/page-map", "MemoryRange"),
+  region: layoutOf("memory/regions", "Region"),
+};
+
+export type RecordKind = keyof typeof layouts;
+
+/** Bytes from one record of an array to the next. */
+export function recordSize(kind: RecordKind): number {
+  const fields = Object.values(layouts[kind]);
+  const end = Math.max(...fields.map(({ offset, size }) => offset + size));
+  return Math.ceil(end / 8) * 8;
+}
+
+/** A record of the hypervisor in simulated memory. */
+export class RecordView {
+  readonly memory: PhysicalMemory;
+  readonly kind: RecordKind;
+  readonly address: number;
+
+  constructor(memory: PhysicalMemory, kind: RecordKind, address: number | bigint) {
+    this.memory = memory;
+    this.kind = kind;
+    this.address = Number(address);
+  }
+
+  /** A field as it is in memory. */
+  word(field: string): bigint {
+    const { offset, size } = this.#field(field);
+    return this.memory.readNumber(this.address + offset, size);
+  }
+
+  /** A field that is an address, a count or a small number. */
+  number(field: string): number {
+    return Number(this.word(field));
+  }
+
+  set(field: string, value: bigint | number): void {
+    const { offset, size } = this.#field(field);
+    this.memory.writeNumber(this.address + offset, size, BigInt(value));
+  }
+
+  /** The record that a pointer leads to, undefined for null. */
+  follow(field: string, kind: RecordKind): RecordView | undefined {
+    const address = this.number(field);
+    return address === 0 ? undefined : new RecordView(this.memory, kind, address);
+  }
+
+  #field(name: string): Field {
+    const field = (layouts[this.kind] as Record<string, Field | undefined>)[name];
+    if (!field) throw new Error(`a ${this.kind} record has no field ${name}`);
+    return field;
+  }
+}
