@@ -21,16 +21,15 @@ const DEFAULT_GROUP_INDEX_SHIFT: u32 = 24;
 const MIN_IDENTITIES: u32 = 63;
 const MAX_IDENTITIES: u32 = 2047;
 
-/** Register regions of the supervisor-level IMSIC, 0 if there is none. */
-export function imsicRegionCount(fdt: usize): u64 {
-  const node = supervisorImsic(fdt);
+/** Register regions of an IMSIC's node, 0 if there is none. */
+export function imsicRegionCount(fdt: usize, node: u32): u64 {
   if (node == 0) return 0;
   const count = regCount(fdt, parentOf(fdt, node), node);
   return count < 0 ? 0 : <u64>count;
 }
 
 /** The first enabled IMSIC whose files raise the supervisor external interrupt. */
-function supervisorImsic(fdt: usize): u32 {
+export function supervisorImsic(fdt: usize): u32 {
   for (let node = nextCompatible(fdt, 0, "riscv,imsics"); node != 0; node = nextCompatible(fdt, node, "riscv,imsics")) {
     const interrupts = findProperty(fdt, node, "interrupts-extended");
     if (cellCount(fdt, interrupts) >= ENTRY_CELLS && cellAt(fdt, interrupts, 1) == <u32>IRQ_SEI) return node;
@@ -40,13 +39,12 @@ function supervisorImsic(fdt: usize): u32 {
 
 export function describeImsic(description: MachineDescription): DescribeError {
   const fdt = description.fdt;
-  const node = supervisorImsic(fdt);
+  const node = description.imsicNode;
   if (node == 0) return DescribeError.None;
   const interrupts = findProperty(fdt, node, "interrupts-extended");
   const files = cellCount(fdt, interrupts) / ENTRY_CELLS;
   if (cellCount(fdt, interrupts) % ENTRY_CELLS != 0) return DescribeError.ImsicMalformed;
 
-  description.imsicNode = node;
   description.imsicPhandle = phandleOf(fdt, node);
   if (!describeGeometry(description, node, files)) return DescribeError.ImsicMalformed;
   if (!describeRegions(description, node)) return DescribeError.ImsicMalformed;
@@ -96,7 +94,7 @@ function isIdentityCount(count: u32): bool {
 
 function describeRegions(description: MachineDescription, node: u32): bool {
   const fdt = description.fdt;
-  const count = imsicRegionCount(fdt);
+  const count = imsicRegionCount(fdt, node);
   for (let index: u64 = 0; index < count; index++) {
     const base = deviceAddress(fdt, node, index);
     const size = deviceSize(fdt, node, index);

@@ -206,8 +206,7 @@ function hartOf(root: Root, description: MachineDescription, index: u64): HartDe
 
 /** What a hart can do: extensions, address modes, cache block sizes. */
 function putIsa(writer: TreeWriter, description: MachineDescription, features: u64): void {
-  const mmuType = mmuTypeOf(features);
-  if (changetype<usize>(mmuType) != 0) putString(writer, "mmu-type", mmuType);
+  putString(writer, "mmu-type", mmuTypeOf(features));
   putHostIsa(writer, description, features);
   if (hasFeature(features, Feature.Zicbom)) putBlockSize(writer, "riscv,cbom-block-size", description.cbomBlockSize);
   if (hasFeature(features, Feature.Zicboz)) putBlockSize(writer, "riscv,cboz-block-size", description.cbozBlockSize);

@@ -2,8 +2,18 @@ import { bytesEqual } from "../lib/byte-string";
 import { literalChar, literalLength } from "../lib/literal";
 import { ENVCFG_ADUE, ENVCFG_CBCFE, ENVCFG_CBZE, ENVCFG_PBMTE, ENVCFG_STCE } from "../riscv/csr";
 import { read8 } from "../riscv/hw";
-import { extensionEnd, extensionStart, Feature, featureMask, hasFeature, nextExtension } from "../riscv/isa";
-import { beginProperty, endProperty, putBlock, putByte, putLiteral, putText, TreeWriter } from "./device-tree/writer";
+import { extensionEnd, extensionStart, Feature, featureMask, hasFeature, IsaText, nextExtension } from "../riscv/isa";
+import {
+  beginProperty,
+  endProperty,
+  putBlock,
+  putByte,
+  putLiteral,
+  putString,
+  putText,
+  TreeWriter,
+  writtenPlace,
+} from "./device-tree/writer";
 import { HartDescription, MachineDescription } from "./machine-description";
 
 /**
@@ -41,15 +51,56 @@ export function offeredFeatures(machine: u64, henvcfg: u64, vectors: bool, inter
 
 /** What decides whether the host sees an extension: ALWAYS, NEVER, or a Feature. */
 function hostRule(name: usize, length: u64): u32 {
-  // Registers that are always switched, or none: integer, atomic, FP and compressed instructions.
-  if (isOneOf(name, length, "i m a f d c b zicsr zifencei zmmul zaamo zalrsc zabha zacas")) return ALWAYS;
-  if (isOneOf(name, length, "zfa zfbfmin zfh zfhmin zca zcb zcd zcmp zclsd zilsd zicond")) return ALWAYS;
+  if (length == 1) return letterRule(name);
+  const first = read8(<u64>name);
+  if (first == LETTER_Z) return unprivilegedRule(name, length);
+  // x...: vendors' own.
+  return first == LETTER_S ? supervisorRule(name, length) : NEVER;
+}
+
+function letterRule(name: usize): u32 {
+  // Registers that are always switched.
+  if (isOneOf(name, 1, "i m a f d c b")) return ALWAYS;
+  // Vector registers are switched only if they were found at boot.
+  if (isOneOf(name, 1, "v")) return Feature.V;
+  // Hypervisor instructions trap in VS-mode: there is no nested virtualisation.
+  return isOneOf(name, 1, "h") ? Feature.H : NEVER;
+}
+
+/** Names that begin with z. */
+function unprivilegedRule(name: usize, length: u64): u32 {
+  // Integer, atomic, FP and compressed instructions on registers that are always switched.
+  if (isOneOf(name, length, "zicsr zifencei zmmul zaamo zalrsc zabha zacas zicond")) return ALWAYS;
+  if (isOneOf(name, length, "zfa zfbfmin zfh zfhmin zca zcb zcd zcmp zclsd zilsd")) return ALWAYS;
   if (isOneOf(name, length, "zba zbb zbc zbs zbkb zbkc zbkx zkn zknd zkne zknh zks zksed zksh zkt")) return ALWAYS;
   // Hints, and instructions that do nothing while shadow stacks are off.
   if (isOneOf(name, length, "zihintntl zihintpause zicbop zawrs zimop zcmop")) return ALWAYS;
   // Statements about main memory and reservation sets, which the host's memory keeps.
   if (isOneOf(name, length, "zic64b ziccamoa ziccamoc ziccif zicclsm ziccrse za64rs za128rs zama16b ztso"))
     return ALWAYS;
+
+  // henvcfg has a switch for each of these.
+  if (isOneOf(name, length, "zicbom")) return Feature.Zicbom;
+  if (isOneOf(name, length, "zicboz")) return Feature.Zicboz;
+  if (isOneOf(name, length, "zicfilp")) return Feature.Zicfilp;
+  if (isOneOf(name, length, "zicfiss")) return Feature.Zicfiss;
+  // Counters that hcounteren gives.
+  if (isOneOf(name, length, "zicntr")) return Feature.Zicntr;
+  if (isOneOf(name, length, "zihpm")) return Feature.Zihpm;
+  // jvt is behind hstateen0; zce stands for a list with zcmt in it.
+  if (isOneOf(name, length, "zcmt zce")) return Feature.Zcmt;
+  // The seed CSR is for S-mode at best, never for VS-mode; zk stands for a list with zkr in it.
+  if (isOneOf(name, length, "zkr zk")) return Feature.Zkr;
+
+  if (isOneOf(name, length, "zve32x zve32f zve64x zve64f zve64d zvfh zvfhmin zvfbfmin zvfbfwma")) return Feature.V;
+  if (isOneOf(name, length, "zvbb zvbc zvkb zvkg zvkn zvknc zvkned zvkng zvknha zvknhb")) return Feature.V;
+  if (isOneOf(name, length, "zvks zvksc zvksed zvksg zvksh zvkt")) return Feature.V;
+  if (isOneOf(name, length, "zvl32b zvl64b zvl128b zvl256b zvl512b zvl1024b zvl2048b zvl4096b")) return Feature.V;
+  return NEVER;
+}
+
+/** Names that begin with s. Those of machine level (sm...) are not in the table. */
+function supervisorRule(name: usize, length: u64): u32 {
   // Statements about S-mode that hold for VS-mode; exceptions that we inject follow them too.
   if (isOneOf(name, length, "ssccptr sscounterenw sstvala sstvecd ssu64xl")) return ALWAYS;
   // VS-stage page tables are walked and invalidated by the hardware alone.
@@ -60,39 +111,20 @@ function hostRule(name: usize, length: u64): u32 {
   if (isOneOf(name, length, "svpbmt")) return Feature.Svpbmt;
   if (isOneOf(name, length, "svadu")) return Feature.Svadu;
   if (isOneOf(name, length, "svade")) return Feature.Svade;
-  if (isOneOf(name, length, "zicbom")) return Feature.Zicbom;
-  if (isOneOf(name, length, "zicboz")) return Feature.Zicboz;
-  if (isOneOf(name, length, "zicfilp")) return Feature.Zicfilp;
-  if (isOneOf(name, length, "zicfiss")) return Feature.Zicfiss;
   if (isOneOf(name, length, "ssnpm supm")) return Feature.Ssnpm;
   if (isOneOf(name, length, "ssdbltrp")) return Feature.Ssdbltrp;
-
   // hstateen0 has a switch for each of these.
   if (isOneOf(name, length, "ssstateen")) return Feature.Ssstateen;
   if (isOneOf(name, length, "sscsrind")) return Feature.Sscsrind;
   if (isOneOf(name, length, "ssctr")) return Feature.Ssctr;
   if (isOneOf(name, length, "ssqosid")) return Feature.Ssqosid;
-  if (isOneOf(name, length, "zcmt zce")) return Feature.Zcmt;
   // Needs an interrupt file of its own to be of use.
   if (isOneOf(name, length, "ssaia")) return Feature.Ssaia;
-
-  // Counters: hcounteren, and a PMU that the host could program.
-  if (isOneOf(name, length, "zicntr")) return Feature.Zicntr;
-  if (isOneOf(name, length, "zihpm")) return Feature.Zihpm;
+  // A PMU that the host could program.
   if (isOneOf(name, length, "sscofpmf")) return Feature.Sscofpmf;
   if (isOneOf(name, length, "ssccfg")) return Feature.Ssccfg;
-
-  // Vector registers are switched only if they were found at boot.
-  if (isOneOf(name, length, "v zve32x zve32f zve64x zve64f zve64d zvfh zvfhmin zvfbfmin zvfbfwma")) return Feature.V;
-  if (isOneOf(name, length, "zvbb zvbc zvkb zvkg zvkn zvknc zvkned zvkng zvknha zvknhb")) return Feature.V;
-  if (isOneOf(name, length, "zvks zvksc zvksed zvksg zvksh zvkt")) return Feature.V;
-  if (isOneOf(name, length, "zvl32b zvl64b zvl128b zvl256b zvl512b zvl1024b zvl2048b zvl4096b")) return Feature.V;
-
-  // Hypervisor instructions trap in VS-mode: there is no nested virtualisation.
-  if (isOneOf(name, length, "h sha shcounterenw shgatpa shtvala shvsatpa shvstvala shvstvecd")) return Feature.H;
-  // The seed CSR is for S-mode at best, never for VS-mode; zk stands for a list with zkr in it.
-  if (isOneOf(name, length, "zkr zk")) return Feature.Zkr;
-  // Machine level (sm...), vendors' own (x...), and whatever is not known here.
+  // What comes with the hypervisor extension.
+  if (isOneOf(name, length, "sha shcounterenw shgatpa shtvala shvsatpa shvstvala shvstvecd")) return Feature.H;
   return NEVER;
 }
 
@@ -117,6 +149,8 @@ function isOneOf(name: usize, length: u64, list: string): bool {
 const SPACE: u32 = 0x20;
 const UNDERSCORE: u32 = 0x5f;
 const LETTER_G: u32 = 0x67;
+const LETTER_S: u32 = 0x73;
+const LETTER_Z: u32 = 0x7a;
 
 /** Whether the host is told of the extension. */
 export function hostSees(name: usize, length: u64, offered: u64): bool {
@@ -127,69 +161,55 @@ export function hostSees(name: usize, length: u64, offered: u64): bool {
 
 /** Puts riscv,isa-base, riscv,isa-extensions and riscv,isa of the host's harts, which are all the same. */
 export function putHostIsa(writer: TreeWriter, description: MachineDescription, offered: u64): void {
-  beginProperty(writer, "riscv,isa-base");
-  putText(writer, "rv64i");
-  endProperty(writer);
-
-  const hart = description.hart(0);
+  putString(writer, "riscv,isa-base", "rv64i");
   beginProperty(writer, "riscv,isa-extensions");
-  putExtensions(writer, description, hart, offered, IsaPart.List);
+  const start = writtenPlace(writer);
+  putList(writer, description, offered);
+  const end = writtenPlace(writer);
   endProperty(writer);
 
+  // The string is made of the list that was just written.
   beginProperty(writer, "riscv,isa");
   putLiteral(writer, "rv64");
-  putExtensions(writer, description, hart, offered, IsaPart.Letters);
-  putExtensions(writer, description, hart, offered, IsaPart.Names);
+  putNames(writer, start, <u64>(end - start), true);
+  putNames(writer, start, <u64>(end - start), false);
   putByte(writer, 0);
   endProperty(writer);
 }
 
-/** What of the extensions is put, and how. */
-const enum IsaPart {
-  /** Everything, each with a NUL. */
-  List,
-  /** One-letter extensions. */
-  Letters,
-  /** The others, each after an underscore. */
-  Names,
-}
-
-function putExtensions(
-  writer: TreeWriter,
-  description: MachineDescription,
-  hart: HartDescription,
-  offered: u64,
-  part: IsaPart,
-): void {
+/** The extensions that all harts have and the host sees, each with a NUL. */
+function putList(writer: TreeWriter, description: MachineDescription, offered: u64): void {
+  const hart = description.hart(0);
   let answer = nextExtension(hart.isa, hart.isaLength, hart.isaKind, 0);
   for (; answer != 0; answer = nextExtension(hart.isa, hart.isaLength, hart.isaKind, extensionEnd(answer))) {
     const name = hart.isa + <usize>extensionStart(answer);
     const length = extensionEnd(answer) - extensionStart(answer);
-    if (part != IsaPart.List && (part == IsaPart.Letters) != (length == 1)) continue;
     if (!allHartsHave(description, name, length)) continue;
     if (length == 1 && read8(<u64>name) == LETTER_G) {
-      putGeneral(writer, part);
+      // g, which only strings have, stands for these.
+      putText(writer, "i");
+      putText(writer, "m");
+      putText(writer, "a");
+      putText(writer, "f");
+      putText(writer, "d");
+      putText(writer, "zicsr");
+      putText(writer, "zifencei");
     } else if (hostSees(name, length, offered)) {
-      if (part == IsaPart.Names) putByte(writer, UNDERSCORE);
       putBlock(writer, name, length);
-      if (part == IsaPart.List) putByte(writer, 0);
+      putByte(writer, 0);
     }
   }
 }
 
-/** g, which only strings have, stands for these. */
-function putGeneral(writer: TreeWriter, part: IsaPart): void {
-  if (part == IsaPart.Letters) {
-    putLiteral(writer, "g");
-    return;
+/** The one-letter names of a list, one after the other, or the longer ones, each after an underscore. */
+function putNames(writer: TreeWriter, list: usize, length: u64, letters: bool): void {
+  let answer = nextExtension(list, length, IsaText.List, 0);
+  for (; answer != 0; answer = nextExtension(list, length, IsaText.List, extensionEnd(answer))) {
+    const size = extensionEnd(answer) - extensionStart(answer);
+    if (letters != (size == 1)) continue;
+    if (!letters) putByte(writer, UNDERSCORE);
+    putBlock(writer, list + <usize>extensionStart(answer), size);
   }
-  putText(writer, "i");
-  putText(writer, "m");
-  putText(writer, "a");
-  putText(writer, "f");
-  putText(writer, "d");
-  putText(writer, "zicsr");
-  putText(writer, "zifencei");
 }
 
 /** Whether every hart names the extension that hart 0 names. */

@@ -3,7 +3,7 @@ import { treeCheck, TreeError } from "./device-tree/check";
 
 import { describeDevices } from "./describe-devices";
 import { cpuCount, describeHarts } from "./describe-harts";
-import { describeImsic, imsicRegionCount } from "./describe-imsic";
+import { describeImsic, imsicRegionCount, supervisorImsic } from "./describe-imsic";
 import { describeMemory, memoryRangeCount, reservedRangeCount } from "./describe-memory";
 
 /**
@@ -59,7 +59,7 @@ export class MachineDescription {
   testFinisher: u64;
 
   // ---- IMSIC (devices/imsic.ts); valid if hasImsic
-  /** Offset of the device's node in the tree. */
+  /** Offset of the device's node in the tree, 0 if there is none. */
   imsicNode: u32;
   imsicPhandle: u32;
   imsicRegions: usize;
@@ -182,7 +182,7 @@ export function describeSize(fdt: usize): u64 {
     cpuCount(fdt) * <u64>offsetof<HartDescription>() +
     memoryRangeCount(fdt) * <u64>offsetof<MemoryRange>() +
     reservedRangeCount(fdt) * <u64>offsetof<ReservedRange>() +
-    imsicRegionCount(fdt) * <u64>offsetof<ImsicRegion>()
+    imsicRegionCount(fdt, supervisorImsic(fdt)) * <u64>offsetof<ImsicRegion>()
   );
 }
 
@@ -198,12 +198,13 @@ export function describe(fdt: usize, block: usize): MachineDescription {
     description.error = DescribeError.Tree;
     return description;
   }
-  zeroBytes(<u64>block, describeSize(fdt));
-  description.fdt = fdt;
+  description.imsicNode = supervisorImsic(fdt);
   description.harts = block + offsetof<MachineDescription>();
   description.memory = description.harts + <usize>cpuCount(fdt) * offsetof<HartDescription>();
   description.reserved = description.memory + <usize>memoryRangeCount(fdt) * offsetof<MemoryRange>();
   description.imsicRegions = description.reserved + <usize>reservedRangeCount(fdt) * offsetof<ReservedRange>();
+  const end = description.imsicRegions + <usize>imsicRegionCount(fdt, description.imsicNode) * offsetof<ImsicRegion>();
+  zeroBytes(<u64>description.harts, <u64>(end - description.harts));
 
   let error = describeMemory(description);
   if (error == DescribeError.None) error = describeHarts(description);

@@ -24,8 +24,14 @@ function tokenAt(fdt: usize, at: u32): u32 {
 }
 
 /** Offset of the token after the one at `at`. */
+// @ts-ignore: decorator
+@inline
 function nextToken(fdt: usize, at: u32): u32 {
-  const token = tokenAt(fdt, at);
+  return afterToken(fdt, at, tokenAt(fdt, at));
+}
+
+/** The same for a token that is known already. */
+function afterToken(fdt: usize, at: u32, token: u32): u32 {
   if (token == TreeToken.BeginNode) {
     // The check has found the NUL, so the limit is only a formality.
     const length = textLength(nodeName(fdt, at), treeSize(fdt));
@@ -71,7 +77,11 @@ export function firstChild(fdt: usize, node: u32): u32 {
 
 /** The next child of the same parent. */
 export function nextSibling(fdt: usize, node: u32): u32 {
-  const at = skipNops(fdt, nodeEnd(fdt, node));
+  return nodeOrNone(fdt, nodeEnd(fdt, node));
+}
+
+function nodeOrNone(fdt: usize, at: u32): u32 {
+  at = skipNops(fdt, at);
   return tokenAt(fdt, at) == TreeToken.BeginNode ? at : 0;
 }
 
@@ -83,23 +93,32 @@ function nodeEnd(fdt: usize, node: u32): u32 {
     const token = tokenAt(fdt, at);
     if (token == TreeToken.BeginNode) depth++;
     else if (token == TreeToken.EndNode) depth--;
-    at = nextToken(fdt, at);
+    at = afterToken(fdt, at, token);
   }
   return at;
 }
 
 /** The parent of `node`, 0 for the root. Costs one walk of what lies before the node. */
 export function parentOf(fdt: usize, node: u32): u32 {
-  let parent = rootNode(fdt);
-  if (node == parent) return 0;
-  while (true) {
-    // Step along the children until the one that holds the node, then go down into it.
-    let child = firstChild(fdt, parent);
-    while (child != 0 && child != node && nodeEnd(fdt, child) <= node) child = nextSibling(fdt, child);
-    assert(child != 0, "a device-tree node without a parent");
-    if (child == node) return parent;
-    parent = child;
+  let parent: u32 = 0;
+  let holder = rootNode(fdt);
+  while (holder != node) {
+    parent = holder;
+    holder = childHolding(fdt, parent, node);
   }
+  return parent;
+}
+
+/** The child of `parent` that is `node` or holds it. */
+function childHolding(fdt: usize, parent: u32, node: u32): u32 {
+  let child = firstChild(fdt, parent);
+  while (child != 0) {
+    const end = nodeEnd(fdt, child);
+    if (end > node) return child;
+    child = nodeOrNone(fdt, end);
+  }
+  assert(false, "a device-tree node without a parent");
+  return 0;
 }
 
 /** Address of the node's name (NUL-terminated, with its unit address). */
@@ -145,14 +164,21 @@ function propertyOrNone(fdt: usize, at: u32): u32 {
 /** The node's property of that name; 0 also for node 0. */
 export function findProperty(fdt: usize, node: u32, name: string): u32 {
   if (node == 0) return 0;
+  const strings = fdt + <usize>treeHeader(fdt, TreeHeader.Strings);
   let property = firstProperty(fdt, node);
-  while (property != 0 && !textIs(propertyName(fdt, property), name)) property = nextProperty(fdt, property);
+  while (property != 0 && !textIs(strings + <usize>nameOffset(fdt, property), name)) {
+    property = nextProperty(fdt, property);
+  }
   return property;
 }
 
 /** Address of the property's name (NUL-terminated). */
 export function propertyName(fdt: usize, property: u32): usize {
-  return fdt + <usize>treeHeader(fdt, TreeHeader.Strings) + <usize>readBig32(fdt + <usize>property + 8);
+  return fdt + <usize>treeHeader(fdt, TreeHeader.Strings) + <usize>nameOffset(fdt, property);
+}
+
+function nameOffset(fdt: usize, property: u32): u32 {
+  return readBig32(fdt + <usize>property + 8);
 }
 
 /** Bytes of the property's value. */

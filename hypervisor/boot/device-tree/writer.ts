@@ -216,6 +216,11 @@ export function putByte(writer: TreeWriter, value: u32): void {
 
 // ---- Repetition
 
+/** Address of the next structure byte: what was written before it can be read until `finishTree`. */
+export function writtenPlace(writer: TreeWriter): usize {
+  return writer.buffer + <usize>writer.structureEnd;
+}
+
 /** The current place in the structure: between nodes or properties, for `repeatStructure`. */
 export function structurePlace(writer: TreeWriter): u32 {
   assert(writer.openProperty == 0, "a place inside a device-tree property");
