@@ -10,7 +10,6 @@ import {
   putByte,
   putLiteral,
   putString,
-  putText,
   TreeWriter,
   writtenPlace,
 } from "./device-tree/writer";
@@ -159,56 +158,48 @@ export function hostSees(name: usize, length: u64, offered: u64): bool {
   return rule != NEVER && hasFeature(offered, rule);
 }
 
-/** Puts riscv,isa-base, riscv,isa-extensions and riscv,isa of the host's harts, which are all the same. */
+/**
+ * Puts riscv,isa, riscv,isa-extensions and riscv,isa-base of the host's harts, which are all the same. The string comes first:
+ * test VMs of the original take the first property with such a name.
+ */
 export function putHostIsa(writer: TreeWriter, description: MachineDescription, offered: u64): void {
-  putString(writer, "riscv,isa-base", "rv64i");
-  beginProperty(writer, "riscv,isa-extensions");
-  const start = writtenPlace(writer);
-  putList(writer, description, offered);
-  const end = writtenPlace(writer);
-  endProperty(writer);
-
-  // The string is made of the list that was just written.
   beginProperty(writer, "riscv,isa");
+  const start = writtenPlace(writer);
   putLiteral(writer, "rv64");
-  putNames(writer, start, <u64>(end - start), true);
-  putNames(writer, start, <u64>(end - start), false);
+  putNames(writer, description, offered, true);
+  putNames(writer, description, offered, false);
+  const end = writtenPlace(writer);
   putByte(writer, 0);
   endProperty(writer);
+
+  // The list is made of the string that was just written.
+  beginProperty(writer, "riscv,isa-extensions");
+  const length = <u64>(end - start);
+  let answer = nextExtension(start, length, IsaText.String, 0);
+  for (; answer != 0; answer = nextExtension(start, length, IsaText.String, extensionEnd(answer))) {
+    putBlock(writer, start + <usize>extensionStart(answer), extensionEnd(answer) - extensionStart(answer));
+    putByte(writer, 0);
+  }
+  endProperty(writer);
+  putString(writer, "riscv,isa-base", "rv64i");
 }
 
-/** The extensions that all harts have and the host sees, each with a NUL. */
-function putList(writer: TreeWriter, description: MachineDescription, offered: u64): void {
+/** The one-letter extensions that all harts have and the host sees, one after the other; or the others, each after an underscore. */
+function putNames(writer: TreeWriter, description: MachineDescription, offered: u64, letters: bool): void {
   const hart = description.hart(0);
   let answer = nextExtension(hart.isa, hart.isaLength, hart.isaKind, 0);
   for (; answer != 0; answer = nextExtension(hart.isa, hart.isaLength, hart.isaKind, extensionEnd(answer))) {
     const name = hart.isa + <usize>extensionStart(answer);
     const length = extensionEnd(answer) - extensionStart(answer);
-    if (!allHartsHave(description, name, length)) continue;
     if (length == 1 && read8(<u64>name) == LETTER_G) {
       // g, which only strings have, stands for these.
-      putText(writer, "i");
-      putText(writer, "m");
-      putText(writer, "a");
-      putText(writer, "f");
-      putText(writer, "d");
-      putText(writer, "zicsr");
-      putText(writer, "zifencei");
-    } else if (hostSees(name, length, offered)) {
-      putBlock(writer, name, length);
-      putByte(writer, 0);
+      if (allHartsHave(description, name, 1)) putLiteral(writer, letters ? "imafd" : "_zicsr_zifencei");
+      continue;
     }
-  }
-}
-
-/** The one-letter names of a list, one after the other, or the longer ones, each after an underscore. */
-function putNames(writer: TreeWriter, list: usize, length: u64, letters: bool): void {
-  let answer = nextExtension(list, length, IsaText.List, 0);
-  for (; answer != 0; answer = nextExtension(list, length, IsaText.List, extensionEnd(answer))) {
-    const size = extensionEnd(answer) - extensionStart(answer);
-    if (letters != (size == 1)) continue;
+    if (letters != (length == 1) || !allHartsHave(description, name, length)) continue;
+    if (!hostSees(name, length, offered)) continue;
     if (!letters) putByte(writer, UNDERSCORE);
-    putBlock(writer, list + <usize>extensionStart(answer), size);
+    putBlock(writer, name, length);
   }
 }
 

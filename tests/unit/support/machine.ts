@@ -30,14 +30,15 @@ export class Machine {
   hart = 0n;
   private allowed: { start: number; end: number }[] | undefined;
 
-  constructor(module: WebAssembly.Module, size: number) {
+  /** `more`: primitives that this machine does not have. */
+  constructor(module: WebAssembly.Module, size: number, more: Record<string, unknown> = {}) {
     const pages = (BigInt(size) + PAGE - 1n) / PAGE;
     this.memory = new WebAssembly.Memory({ address: "i64", initial: pages } as never);
     this.bytes = new Uint8Array(this.memory.buffer);
     this.view = new DataView(this.memory.buffer);
     const instance = new WebAssembly.Instance(module, {
       env: { memory: this.memory, abort: (message: bigint) => this.abort(message) },
-      hw: this.door() as unknown as Record<string, WebAssembly.ImportValue>,
+      hw: { ...this.door(), ...more } as unknown as Record<string, WebAssembly.ImportValue>,
     });
     this.exports = instance.exports;
   }
