@@ -95,9 +95,11 @@ export function logModes(plan: MemoryPlan, root: Root): void {
   beginLine();
   putText("salus: own map Sv");
   putDecimal(12 + 9 * plan.mapLevels);
-  putText(", VMs in Sv");
+  putText(", host in Sv");
   putDecimal(<u64>(12 + 9 * root.host.levels));
-  putText("x4 with ");
+  putText("x4, TVMs in Sv");
+  putDecimal(<u64>(12 + 9 * root.tvmLevels));
+  putText("x4, ");
   putDecimal(root.vmidBits);
   putText(" bits of VMID");
   endLine();

@@ -15,7 +15,7 @@ import { TVM_STATE_PAGES } from "../vm/tvm-layout";
 import { VcpuMessage } from "../vm/vcpu";
 import { vcpuRecordBytes } from "../vm/vcpu-layout";
 import { parkHostVcpu, startHostVcpu } from "../vm/wait";
-import { vmidBits } from "./gstage-modes";
+import { tvmGstageLevels, vmidBits } from "./gstage-modes";
 import { logDevices, logHarts, logHost, logKept, logMachine, logMemory, logModes, logText } from "./boot-log";
 import {
   armBootTimer,
@@ -92,7 +92,7 @@ export function bootPrimary(hartId: u64, fdt: usize): u32 {
   setupHartCsrs(self);
   setupInterrupts(root, plan, self);
   root.vmidBits = vmidBits(plan.gstageLevels);
-  root.tvmLevels = plan.gstageLevels;
+  root.tvmLevels = tvmGstageLevels(plan.gstageLevels);
   moveImages(plan.layout);
   fence();
   startSecondaries(root, self);

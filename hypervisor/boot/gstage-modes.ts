@@ -8,6 +8,7 @@ import { csrRead, csrWrite, hfenceGvmaAll } from "../riscv/hw";
 
 const MIN_LEVELS: u32 = 3;
 const MAX_LEVELS: u32 = 5;
+const SV48X4_LEVELS: u32 = 4;
 
 /** Least number of G-stage levels (3: Sv39x4, 4: Sv48x4, 5: Sv57x4) that reaches all addresses below `end` and that the hart has; 0 if none. */
 export function gstageLevels(end: u64): u32 {
@@ -24,6 +25,14 @@ export function mostGstageLevels(): u32 {
   let levels = MAX_LEVELS;
   while (levels >= MIN_LEVELS && !hasLevels(levels)) levels--;
   return levels >= MIN_LEVELS ? levels : 0;
+}
+
+/**
+ * Levels of a TVM's address space: Sv48x4 where the harts have it, so that hosts may place guests as high as the original lets them;
+ * never less than the host's own (`hostLevels`).
+ */
+export function tvmGstageLevels(hostLevels: u32): u32 {
+  return hostLevels < SV48X4_LEVELS && hasLevels(SV48X4_LEVELS) ? SV48X4_LEVELS : hostLevels;
 }
 
 /** Width of the VMID field. */
