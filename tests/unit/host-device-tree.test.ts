@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { limitSize, mutations, seededRandom } from "./support/fuzz.ts";
 import { compileModule, TEST_MEMORY } from "./support/module.ts";
 import { Machine } from "./support/machine.ts";
 import { buildFdt, cells64, cellsOf, node, nodeAt, parseFdt, stringsOf, type FdtNode } from "./support/fdt.ts";
@@ -16,6 +17,8 @@ const module = await compileModule({
     export function describeAt(fdt: usize, block: usize): u32 { return describe(fdt, block).error; }
     export function machineFeatures(block: usize): u64 { return changetype<MachineDescription>(block).features; }
     export function hartImsic(block: usize, i: u64): u64 { return changetype<MachineDescription>(block).hart(i).imsicPage; }
+    export function hartId(block: usize, i: u64): u64 { return changetype<MachineDescription>(block).hart(i).id; }
+    export function hartCount(block: usize): u64 { return changetype<MachineDescription>(block).hartCount; }
     export function hasImsic(block: usize): u32 { return changetype<MachineDescription>(block).hasImsic; }
     export function bound(block: usize, ranges: u64): u64 {
       return hostTreeBound(changetype<MachineDescription>(block), ranges);
@@ -280,6 +283,24 @@ test("each extension follows what the host is given", () => {
   for (const name of "h zkr zicntr zihpm sscofpmf ssstateen zicfilp zicfiss ssnpm ssdbltrp ssctr zcmt".split(" ")) {
     assert.ok(!has(offered(every, 1, 1), name), name);
   }
+});
+
+test("whatever tree the machine has, the host's is well-formed and fits", () => {
+  const random = seededRandom(0x7ee);
+  const distances = node("distance-map", { "distance-matrix": [0, 0, 10] });
+  const blob = sample({ harts: 3, top: [distances] });
+  let built = 0;
+  for (const mutated of mutations(blob, random, 1500)) {
+    limitSize(mutated);
+    machine.bytes.fill(0, FDT, BLOCK);
+    machine.put(FDT, mutated);
+    if (calls.describeAt(BigInt(FDT), BigInt(BLOCK)) !== 0) continue;
+    const count = Number(calls.hartCount(BigInt(BLOCK)));
+    const ids = Array.from({ length: count }, (_, index) => calls.hartId(BigInt(BLOCK), BigInt(index)));
+    hostTree(mutated, { ids });
+    built++;
+  }
+  assert.ok(built > 300, `${built} trees`);
 });
 
 test("the bound is enough and a smaller buffer is refused, never left", () => {
