@@ -4,7 +4,6 @@ import { ImageSymbol, imageAddress } from "../riscv/hw";
 import { FEATURE_COUNT, featureName, hasFeature } from "../riscv/isa";
 import { Root } from "../root";
 import { HostLayout } from "./host-layout";
-import { IntervalList } from "./interval-list";
 import { MachineDescription } from "./machine-description";
 import { MemoryPlan, memoryKept } from "./memory-plan";
 

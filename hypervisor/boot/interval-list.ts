@@ -113,6 +113,7 @@ export class IntervalList {
 
   /** Whether any of [start, end) is in the list. */
   overlaps(start: u64, end: u64): bool {
+    if (start >= end) return false;
     for (let i: u64 = 0; i < this.count; i++) {
       if (this.start(i) < end && this.end(i) > start) return true;
     }

@@ -1,5 +1,5 @@
 import { beginLine, bustConsole, endLine, putChar, putDecimal, putHex, putText } from "../devices/console";
-import { Hart, thisHart } from "../hart";
+import { thisHart } from "../hart";
 import { stackPointer } from "../riscv/hw";
 import { printBacktrace } from "./backtrace";
 import { RESET_SHUTDOWN, RESET_SYSTEM_FAILURE } from "./firmware";
