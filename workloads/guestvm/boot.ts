@@ -1,3 +1,4 @@
+import { csrProbe, PROBE_OK } from "../lib/hw";
 import { ConsoleMethod, PAGE_SIZE, TestVm } from "../lib/records";
 import { shareMemory } from "../lib/covg";
 import { useLineBuffer } from "../lib/console";
@@ -12,6 +13,7 @@ import {
   GuestScenario,
   ZERO_PAGES_START,
 } from "../lib/tvm-map";
+import { STIMECMP } from "../../hypervisor/riscv/csr";
 import { captureInitialState } from "./initial-state";
 import { runOriginalSequence } from "./original-sequence";
 import { runCounter } from "./scenarios/counter";
@@ -20,6 +22,7 @@ import { runMmio } from "./scenarios/mmio";
 import { runMultiprocessor } from "./scenarios/multiprocessor";
 import { runPuppet } from "./scenarios/puppet";
 import { runRegisters } from "./scenarios/registers";
+import { runStress } from "./scenarios/stress";
 import { runTime } from "./scenarios/time";
 
 /** Ticks of the guest's time CSR in a second: that of QEMU's machine. Only deadlines depend on it. */
@@ -32,9 +35,9 @@ export const CONSOLE_SLICE: u32 = 256;
 export function bootGuest(hartId: u64, argument: u64): void {
   const vm = startTestVm(hartId, afterImage(), ZERO_PAGES_START);
   vm.timebase = TIMEBASE;
-  vm.hasStimecmp = 1;
   vm.hasVectors = (argument & BOOT_VECTORS) != 0 ? 1 : 0;
   captureInitialState(vm);
+  vm.hasStimecmp = csrProbe(STIMECMP) == PROBE_OK ? 1 : 0;
   openConsole(vm);
 
   const scenario = (argument >> BOOT_SCENARIO_SHIFT) & BOOT_SCENARIO_MASK;
@@ -60,6 +63,9 @@ export function bootGuest(hartId: u64, argument: u64): void {
       break;
     case GuestScenario.Counter:
       runCounter(vm, parameter);
+      break;
+    case GuestScenario.Stress:
+      runStress(parameter);
       break;
     case GuestScenario.Time:
       runTime();

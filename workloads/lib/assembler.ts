@@ -72,6 +72,16 @@ export function encodeStore(form: u32, source: u32, base: u32, offset: i32): u32
   return 0x23 | ((imm & 0x1f) << 7) | (form << 12) | (base << 15) | (source << 20) | ((imm >> 5) << 25);
 }
 
+/** flw (form Lw) or fld (form Ld) */
+export function encodeFpLoad(form: u32, frd: u32, base: u32, offset: i32): u32 {
+  return encodeLoad(form, frd, base, offset) | 0x04;
+}
+
+/** fsw (form Sw) or fsd (form Sd) */
+export function encodeFpStore(form: u32, source: u32, base: u32, offset: i32): u32 {
+  return encodeStore(form, source, base, offset) | 0x04;
+}
+
 export function encodeAddi(rd: u32, rs1: u32, immediate: i32): u32 {
   return 0x13 | (rd << 7) | (rs1 << 15) | (((<u32>immediate) & 0xfff) << 20);
 }

@@ -1,7 +1,7 @@
 import { csrClear, csrRead, csrSet, csrWrite } from "./hw";
 import { endLine, print, printDecimal, printHex, printLine } from "./console";
 import { thisHart, thisVm } from "./records";
-import { RESET_SHUTDOWN, RESET_SYSTEM_FAILURE, setTimer, systemReset } from "./sbi";
+import { EID_COVH, probeExtension, RESET_SHUTDOWN, RESET_SYSTEM_FAILURE, setTimer, systemReset } from "./sbi";
 import { TrapFrame } from "./trap-frame";
 import {
   IRQ_SSI,
@@ -40,6 +40,12 @@ export function handleTrap(frame: TrapFrame): void {
   hart.interruptsTaken++;
   hart.lastInterrupt = cause;
   csrClear(SIE, 1 << (cause & 63));
+  if (hart.callInInterrupt != 0) {
+    // The interrupted code may be between its call and its look at the result.
+    const value = hart.sbiValue;
+    probeExtension(EID_COVH);
+    hart.sbiValue = value;
+  }
 }
 
 function reportException(cause: u64, value: u64, frame: TrapFrame): void {

@@ -75,6 +75,8 @@ export class TestHart {
   /** Interrupts taken by trap(), and scause of the last one. */
   interruptsTaken: u64;
   lastInterrupt: u64;
+  /** 1: trap() makes an SBI call for each interrupt, as a real handler would. */
+  callInInterrupt: u64;
 
   // ---- capsule.ts
   /** Page with the register capsule of this hart, 0 until built. */

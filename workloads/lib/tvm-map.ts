@@ -51,6 +51,10 @@ export const PUPPET_PAGE: u64 = 0x1001_1000;
 /** Zero pages for scenarios' own use lie from here on. */
 export const SCRATCH_START: u64 = 0x9000_0000;
 
+/** Pages of the stress scenario: two 2 MiB ranges. */
+export const STRESS_START: u64 = 0xa000_0000;
+export const STRESS_BYTES: u64 = 4 << 20;
+
 /** Boot argument: bit 0 = vectors are there; then the scenario; then a number for the scenario. */
 export const BOOT_VECTORS: u64 = 1;
 export const BOOT_SCENARIO_SHIFT: u64 = 8;
@@ -75,6 +79,8 @@ export const enum GuestScenario {
   Counter = 6,
   /** Timer, WFI and binary console output. */
   Time = 7,
+  /** Counts in many pages while the host blocks, promotes and demotes them; the parameter is the number of rounds. */
+  Stress = 8,
 }
 
 /** Boot argument for a scenario. */

@@ -1,4 +1,4 @@
-import { imageAddress, ImageSymbol, read64 } from "../lib/hw";
+import { csrProbe, imageAddress, ImageSymbol, PROBE_OK, read64 } from "../lib/hw";
 import { registerFile } from "../lib/capsule";
 import { endLine, print, printDecimal, printHex, printLine } from "../lib/console";
 import { PAGE_DIRECTORY_PAGES, readTsmInfo, TSM_INFO_SIZE, TSM_READY, tsmGetInfo, TsmInfo } from "../lib/covh";
@@ -18,6 +18,7 @@ import {
   systemReset,
 } from "../lib/sbi";
 import { afterImage, awaitOnline, createHart, reserveHarts, startHart, startTestVm } from "../lib/start";
+import { SENVCFG } from "../../hypervisor/riscv/csr";
 import { GUEST_IMAGE_DISTANCE, readMachine } from "./machine";
 import { runOriginalSequence } from "./original-sequence";
 import { runErrorCases } from "./error-cases/all";
@@ -38,6 +39,7 @@ export function bootTellus(hartId: u64, fdt: u64): void {
     vm.timebase = state().timebase;
     vm.hasVectors = state().hasVectors;
     vm.hasStimecmp = state().hasStimecmp;
+    state().hasEnvironment = csrProbe(SENVCFG) == PROBE_OK ? 1 : 0;
     describeMemory();
     useHeapRange();
     startSecondaryHarts(vm);

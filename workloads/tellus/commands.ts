@@ -7,6 +7,8 @@ import { thisHart } from "../lib/records";
 import { hartStop } from "../lib/sbi";
 import { adoptSecondary } from "../lib/start";
 import { SIE } from "../../hypervisor/riscv/csr";
+import { Race, runRace } from "./race";
+import { runStressGuest, Stress } from "./stress-run";
 import { runOnce, runUntilWfi } from "./run-loop";
 import { runSchedule, Schedule } from "./schedule";
 import { ensureNacl } from "./state";
@@ -41,6 +43,10 @@ export const enum HartCommand {
   RunUntilWfi = 11,
   /** Runs the vCPU that the Tvm at the argument has until an interrupt ends the run. The result is scause. */
   RunUntilInterrupt = 12,
+  /** Takes part in the Race at the argument. */
+  Race = 13,
+  /** Runs the Stress at the argument to its end. */
+  RunStress = 14,
 }
 
 /** A hart of tellus other than the boot hart: serves its mailbox for ever. */
@@ -90,6 +96,10 @@ function obey(command: u32, argument: u64): u64 {
       return runUntilWfiHere(changetype<Tvm>(<usize>argument));
     case HartCommand.RunUntilInterrupt:
       return runUntilInterrupt(changetype<Tvm>(<usize>argument));
+    case HartCommand.Race:
+      return runRace(changetype<Race>(<usize>argument));
+    case HartCommand.RunStress:
+      return runStressGuest(changetype<Stress>(<usize>argument));
     default:
       return ~0;
   }

@@ -1,5 +1,6 @@
 import { HUGE_PAGE_SIZE, PAGE_SIZE, thisVm } from "../lib/records";
 import { allocateZeroed } from "../lib/heap";
+import { AddressSpace, createAddressSpace, LEVEL_1G, PagingMode, PTE_RWX } from "../lib/paging";
 import { largestGap } from "./machine";
 import { Range, state } from "./state";
 
@@ -37,4 +38,16 @@ export function otherRangePages(pages: u64): u64 {
     if (gap.end != heap && start + pages * PAGE_SIZE <= gap.end) return start;
   }
   return 0;
+}
+
+/** An address space in which all RAM is where it is. */
+export function mapAllRam(): AddressSpace {
+  const space = createAddressSpace(PagingMode.Sv39);
+  for (let i: u32 = 0; i < state().ramCount; i++) {
+    const ram = state().ram(i);
+    for (let gigabyte = ram.start >> 30; gigabyte <= (ram.end - 1) >> 30; gigabyte++) {
+      space.map(gigabyte << 30, gigabyte << 30, LEVEL_1G, PTE_RWX);
+    }
+  }
+  return space;
 }

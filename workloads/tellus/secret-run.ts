@@ -1,4 +1,4 @@
-import { fpFill, fpMatches, read64, vectorFill, vectorMatches, write64 } from "../lib/hw";
+import { csrRead, csrWrite, fpFill, fpMatches, read64, vectorFill, vectorMatches, write64 } from "../lib/hw";
 import { CodeWriter, EBREAK, ECALL, encodeCsrRead, Reg } from "../lib/assembler";
 import { registerFile, runCode } from "../lib/capsule";
 import { CovhFunction } from "../lib/covh";
@@ -8,7 +8,8 @@ import { check, checkEqual } from "../lib/protocol";
 import { PAGE_SIZE } from "../lib/records";
 import { EID_COVH } from "../lib/sbi";
 import { GUEST_SECRET, HOST_SECRET } from "../lib/tvm-map";
-import { SCAUSE, STVAL } from "../../hypervisor/riscv/csr";
+import { SCAUSE, SCOUNTEREN, SENVCFG, SISELECT, STVAL } from "../../hypervisor/riscv/csr";
+import { hasImsic } from "./imsic";
 import { recordExit } from "./run-loop";
 import { lastExit, naclArea, state } from "./state";
 import { holdsSecret } from "./verify";
@@ -31,6 +32,7 @@ export function runWithSecrets(id: u64, vcpu: u64): void {
   fpFill(HOST_SECRET);
   if (hasVectors) vectorFill(HOST_SECRET);
   fillScratch();
+  setHostCsrs();
   const file = registerFile(1);
   file.fill(HOST_SECRET);
   file.set(Reg.A7, EID_COVH);
@@ -47,7 +49,28 @@ export function runWithSecrets(id: u64, vcpu: u64): void {
   checkEqual(file.holding(GUEST_SECRET), 0, "registers of the host that hold the guest's secret");
   check(fpMatches(HOST_SECRET), "FP registers of the host");
   if (hasVectors) check(vectorMatches(HOST_SECRET), "vector registers of the host");
+  checkHostCsrs();
   checkScratch();
+}
+
+// Values of CSRs that the host has and a TVM must neither see nor change.
+const HOST_SCOUNTEREN: u64 = 3;
+const HOST_SISELECT: u64 = 0x72;
+const HOST_SENVCFG: u64 = 1;
+
+function setHostCsrs(): void {
+  csrWrite(SCOUNTEREN, HOST_SCOUNTEREN);
+  if (hasImsic()) csrWrite(SISELECT, HOST_SISELECT);
+  if (state().hasEnvironment != 0) csrWrite(SENVCFG, HOST_SENVCFG);
+}
+
+function checkHostCsrs(): void {
+  checkEqual(csrRead(SCOUNTEREN), HOST_SCOUNTEREN, "scounteren of the host");
+  if (hasImsic()) checkEqual(csrRead(SISELECT), HOST_SISELECT, "siselect of the host");
+  if (state().hasEnvironment != 0) {
+    checkEqual(csrRead(SENVCFG) & HOST_SENVCFG, HOST_SENVCFG, "senvcfg of the host");
+    csrWrite(SENVCFG, 0);
+  }
 }
 
 /**

@@ -1,5 +1,15 @@
 import * as hw from "../../lib/hw";
-import { CodeWriter, EBREAK, encodeLoad, encodeStore, LoadForm, Reg, StoreForm } from "../../lib/assembler";
+import {
+  CodeWriter,
+  EBREAK,
+  encodeFpLoad,
+  encodeFpStore,
+  encodeLoad,
+  encodeStore,
+  LoadForm,
+  Reg,
+  StoreForm,
+} from "../../lib/assembler";
 import { registerFile, runCode } from "../../lib/capsule";
 import { addMmioRegion } from "../../lib/covg";
 import { allocateZeroed } from "../../lib/heap";
@@ -55,6 +65,8 @@ function testForms(page: u64): void {
   testLoads(page);
   testStores(page);
   testCompressed(page);
+  testFloatingPoint(page);
+  testNarrowCompressed(page);
 }
 
 function testLoads(page: u64): void {
@@ -123,6 +135,83 @@ function checkStore(page: u64, value: u64, form: u32, offset: u64): void {
   checkEqual(hw.mmioRead64(page + ECHO_VALUE), value, "stored value");
   checkEqual(hw.mmioRead64(page + ECHO_HTINST), <u64>encodeStore(form, Reg.A0, 0, 0), "htinst");
   checkEqual(hw.mmioRead64(page + ECHO_GPA), ECHO_PAGE + offset, "faulting address");
+}
+
+/** FP loads box a single in ones; FP stores store the low bits. The host sees them as integer accesses. */
+function testFloatingPoint(page: u64): void {
+  const ram = allocateZeroed(1);
+  subject("fld");
+  runPair(page, ram, encodeFpLoad(LoadForm.Ld, 5, Reg.S0, 16), encodeFpStore(StoreForm.Sd, 5, Reg.S1, 0));
+  checkLoad(page, hw.read64(ram), ECHO_PATTERN, LoadForm.Ld, 16);
+  subject("flw");
+  runPair(page, ram, encodeFpLoad(LoadForm.Lw, 31, Reg.S0, 4), encodeFpStore(StoreForm.Sd, 31, Reg.S1, 0));
+  checkLoad(page, hw.read64(ram), ECHO_PATTERN | 0xffff_ffff_0000_0000, LoadForm.Lwu, 4);
+  hw.write64(ram, STORE_VALUE);
+  subject("fsd");
+  runPair(page, ram, encodeFpLoad(LoadForm.Ld, 9, Reg.S1, 0), encodeFpStore(StoreForm.Sd, 9, Reg.S0, 8));
+  checkStore(page, STORE_VALUE, StoreForm.Sd, 8);
+  subject("fsw");
+  runPair(page, ram, encodeFpLoad(LoadForm.Ld, 0, Reg.S1, 0), encodeFpStore(StoreForm.Sw, 0, Reg.S0, 12));
+  checkStore(page, STORE_VALUE & 0xffff_ffff, StoreForm.Sw, 12);
+}
+
+/** Two instructions with s0 = the device and s1 = ordinary memory. */
+function runPair(page: u64, ram: u64, first: u32, second: u32): bool {
+  const code = allocateZeroed(1);
+  const writer = changetype<CodeWriter>(<usize>(code + PAGE_SIZE - 8));
+  writer.next = code;
+  writer.put(first);
+  writer.put(second);
+  writer.put(EBREAK);
+  writer.finish();
+  const file = registerFile(0);
+  file.fill(GUEST_SECRET);
+  file.set(Reg.S0, page);
+  file.set(Reg.S1, ram);
+  return check(runCode(code, file), "both instructions complete");
+}
+
+// Zcb: c.lbu a0, 1(s0); c.lhu a0, 2(s0); c.lh a0, 2(s0); c.sb a0, 1(s0); c.sh a0, 2(s0)
+const C_LBU: u32 = 0x8048;
+const C_LHU: u32 = 0x8428;
+const C_LH: u32 = 0x8468;
+const C_SB: u32 = 0x8848;
+const C_SH: u32 = 0x8c28;
+
+/** The 16-bit forms of narrow accesses, where the hart has them: on ordinary memory they are tried first. */
+function testNarrowCompressed(page: u64): void {
+  const ram = allocateZeroed(1);
+  const file = registerFile(0);
+  if (!runHalf(C_LBU, ram)) return;
+  subject("c.lbu");
+  check(runHalf(C_LBU, page), "the instruction completes");
+  checkLoad(page, file.get(Reg.A0), ECHO_PATTERN & 0xff, LoadForm.Lbu, 1);
+  subject("c.lhu");
+  check(runHalf(C_LHU, page), "the instruction completes");
+  checkLoad(page, file.get(Reg.A0), ECHO_PATTERN & 0xffff, LoadForm.Lhu, 2);
+  subject("c.lh");
+  check(runHalf(C_LH, page), "the instruction completes");
+  checkLoad(page, file.get(Reg.A0), <u64>(<i64>(<i16>ECHO_PATTERN)), LoadForm.Lh, 2);
+  subject("c.sb");
+  check(runHalf(C_SB, page), "the instruction completes");
+  checkStore(page, (GUEST_SECRET + Reg.A0) & 0xff, StoreForm.Sb, 1);
+  subject("c.sh");
+  check(runHalf(C_SH, page), "the instruction completes");
+  checkStore(page, (GUEST_SECRET + Reg.A0) & 0xffff, StoreForm.Sh, 2);
+}
+
+/** One 16-bit instruction with s0 = `base`. The result stays in register file 0. */
+function runHalf(instruction: u32, base: u64): bool {
+  const code = allocateZeroed(1);
+  const writer = changetype<CodeWriter>(<usize>(code + PAGE_SIZE - 8));
+  writer.next = code;
+  writer.putHalf(instruction);
+  writer.put(EBREAK);
+  writer.finish();
+  const file = registerFile(0);
+  file.fill(GUEST_SECRET);
+  file.set(Reg.S0, base);
+  return runCode(code, file);
 }
 
 /** A load into and a store from each of x0 to x31. */

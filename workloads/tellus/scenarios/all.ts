@@ -10,7 +10,10 @@ import { testNewVcpuRegisters } from "./new-vcpu";
 import { testPageLife } from "./page-life";
 import { testRegisters } from "./registers";
 import { testSbi } from "./sbi";
+import { testRaces } from "./races";
 import { testSharing } from "./sharing";
+import { testStress } from "./stress";
+import { testTvmLimit } from "./tvm-limit";
 import { testTwoHarts } from "./two-harts";
 import { testTwoTvms } from "./two-tvms";
 
@@ -43,5 +46,11 @@ export function runScenarios(): void {
   testTwoHarts();
   heapRelease(mark);
   testMultiprocessor();
+  heapRelease(mark);
+  testRaces();
+  heapRelease(mark);
+  testStress();
+  heapRelease(mark);
+  testTvmLimit();
   heapRelease(mark);
 }

@@ -4,23 +4,15 @@ import { RegisterFile, registerFile, runCode } from "../../lib/capsule";
 import { convertPages } from "../../lib/covh";
 import { allocatePages, allocateZeroed } from "../../lib/heap";
 import { commandResult, runOn } from "../../lib/mailbox";
-import {
-  AddressSpace,
-  createAddressSpace,
-  enterAddressSpace,
-  leaveAddressSpace,
-  LEVEL_1G,
-  LEVEL_4K,
-  PagingMode,
-  PTE_RWX,
-} from "../../lib/paging";
+import { enterAddressSpace, leaveAddressSpace, LEVEL_4K, PTE_RWX } from "../../lib/paging";
 import { beginTest, check, checkEqual, endTest, subject } from "../../lib/protocol";
 import { PAGE_SIZE } from "../../lib/records";
 import { HOST_SECRET } from "../../lib/tvm-map";
 import { EXC_INST_ACCESS, EXC_LOAD_ACCESS, EXC_STORE_ACCESS, STVAL } from "../../../hypervisor/riscv/csr";
 import { HartCommand } from "../commands";
 import { fenceAllHarts } from "../fences";
-import { hartAt, hartCount, state } from "../state";
+import { mapAllRam } from "../host-memory";
+import { hartAt, hartCount } from "../state";
 import { reclaimAndVerify } from "../tvm-builder";
 import { UNMAPPED } from "../error-cases/fixture";
 
@@ -114,16 +106,4 @@ function expectFault(code: u64, file: RegisterFile, instruction: u32, cause: u64
   checkEqual(file.trapValue, value, "stval");
   checkEqual(file.pc, code, "sepc");
   checkEqual(file.differing(HOST_SECRET), 1 << Reg.S0, "changed registers");
-}
-
-/** An address space in which all RAM is where it is. */
-function mapAllRam(): AddressSpace {
-  const space = createAddressSpace(PagingMode.Sv39);
-  for (let i: u32 = 0; i < state().ramCount; i++) {
-    const ram = state().ram(i);
-    for (let gigabyte = ram.start >> 30; gigabyte <= (ram.end - 1) >> 30; gigabyte++) {
-      space.map(gigabyte << 30, gigabyte << 30, LEVEL_1G, PTE_RWX);
-    }
-  }
-  return space;
 }

@@ -8,7 +8,6 @@ import {
   tvmInitiateFence,
   unblockPages,
 } from "../../lib/covh";
-import { deadlineInMs } from "../../lib/deadline";
 import { allocateHugePages, heapLeft } from "../../lib/heap";
 import { allowInterrupts, armTimer, maskInterrupts, NEVER, SIE_TIMER } from "../../lib/interrupts";
 import {
@@ -83,11 +82,13 @@ function testInterruptedCall(): void {
   armTimer(NEVER);
   fenceAllHarts();
   csrSet(SIE, SIE_TIMER);
-  subject("ReclaimPages");
-  armTimer(deadlineInMs(1));
+  subject("ReclaimPages, with a call in the interrupt handler");
+  hart.callInInterrupt = 1;
+  armTimer(0);
   allowInterrupts();
   reclaimAndVerify(pages, LONG_CALL_PAGES);
   maskInterrupts();
+  hart.callInInterrupt = 0;
   armTimer(NEVER);
   endTest();
 }

@@ -178,9 +178,18 @@ function testBrokenPromotion(tvm: Tvm, source: u64): void {
   endTest();
 }
 
+/** Makes one large page again of the small ones at PROMOTE_PAGE; its table is back in the pool after the fence. */
+function promoteAgain(tvm: Tvm): void {
+  checkResult(blockPages(tvm.id, PROMOTE_PAGE, HUGE_PAGE_SIZE), SBI_SUCCESS, "BlockPages");
+  checkResult(tvmInitiateFence(tvm.id), SBI_SUCCESS, "TvmInitiateFence");
+  checkResult(promotePage(tvm.id, PROMOTE_PAGE, PageType.Page2M), SBI_SUCCESS, "PromotePage");
+  checkResult(tvmInitiateFence(tvm.id), SBI_SUCCESS, "TvmInitiateFence after it");
+}
+
 /** Pages in 2 MiB ranges of their own need a table each, until there is none. */
 function testNoTables(tvm: Tvm): void {
   beginTest("no page-table pages left");
+  promoteAgain(tvm);
   let result: i64 = 1;
   let at: u64 = 0;
   const start = SCRATCH_START + (64 << 20);
@@ -191,6 +200,11 @@ function testNoTables(tvm: Tvm): void {
   }
   checkResult(result, SBI_FAILED, "AddZeroPages");
   check(tvm.poolNext < tvm.poolEnd, "there are zero pages left");
+  checkResult(blockPages(tvm.id, PROMOTE_PAGE, HUGE_PAGE_SIZE), SBI_SUCCESS, "BlockPages of a large page");
+  checkResult(tvmInitiateFence(tvm.id), SBI_SUCCESS, "TvmInitiateFence");
+  checkResult(demotePage(tvm.id, PROMOTE_PAGE, PageType.Page4K), SBI_FAILED, "DemotePage");
+  checkResult(unblockPages(tvm.id, PROMOTE_PAGE, HUGE_PAGE_SIZE), SBI_SUCCESS, "UnblockPages");
+  checkGuestRange(tvm, PROMOTE_PAGE, HUGE_PAGE_SIZE, 0xabcdef, "the guest still has its large page");
   const sameTable = start + PAGE_SIZE;
   checkResult(addZeroPages(tvm.id, tvm.poolNext, PageType.Page4K, 1, sameTable), 1, "where a table is");
   endTest();
