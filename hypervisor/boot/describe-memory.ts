@@ -21,7 +21,7 @@ import { DescribeError, MachineDescription, NO_NUMA_NODE } from "./machine-descr
  */
 
 /** An enabled child of the root that describes RAM. */
-function isMemoryNode(fdt: usize, node: u32): bool {
+export function isMemoryNode(fdt: usize, node: u32): bool {
   const type = findProperty(fdt, node, "device_type");
   // device_type is required, but older firmware leaves it out.
   const memory = type != 0 ? propertyIs(fdt, type, "memory") : nodeNameIs(fdt, node, "memory");

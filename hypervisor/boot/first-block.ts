@@ -7,7 +7,6 @@ import {
   findProperty,
   firstChild,
   nextSibling,
-  nodeNameIs,
   numberAt,
   numberOf,
   reservationAddress,
@@ -16,6 +15,7 @@ import {
   rootNode,
   treeSize,
 } from "./device-tree/reader";
+import { isMemoryNode } from "./describe-memory";
 import { secretMarkPage } from "./secret-mark";
 
 /**
@@ -38,7 +38,7 @@ export function findFirstBlock(fdt: usize, bytes: u64): u64 {
   if (found != NO_PLACE) return found;
   const root = rootNode(fdt);
   for (let node = firstChild(fdt, root); node != 0; node = nextSibling(fdt, node)) {
-    if (!nodeNameIs(fdt, node, "memory")) continue;
+    if (!isMemoryNode(fdt, node)) continue;
     const count = regCount(fdt, root, node);
     for (let i: i64 = 0; i < count; i++) {
       found = findFrom(fdt, alignUp(regAddress(fdt, root, node, <u64>i), PAGE_SIZE), bytes);
@@ -62,7 +62,7 @@ function findFrom(fdt: usize, start: u64, bytes: u64): u64 {
 function isRam(fdt: usize, start: u64, bytes: u64): bool {
   const root = rootNode(fdt);
   for (let node = firstChild(fdt, root); node != 0; node = nextSibling(fdt, node)) {
-    if (!nodeNameIs(fdt, node, "memory")) continue;
+    if (!isMemoryNode(fdt, node)) continue;
     const count = regCount(fdt, root, node);
     for (let i: i64 = 0; i < count; i++) {
       const offset = start - regAddress(fdt, root, node, <u64>i);

@@ -6,6 +6,7 @@ import { PAGE_SHIFT } from "../riscv/pte";
 import { fence, loadAcquire32, read64, stackPointer, zeroBytes } from "../riscv/hw";
 import { Root } from "../root";
 import { IntervalList } from "./interval-list";
+import { WORK_PAGES } from "./own-memory";
 import { clearSecretMark } from "./secret-mark";
 
 /**
@@ -19,13 +20,13 @@ const HOST_SLOT: u32 = 0;
 const STACK_IN_USE: usize = 1024;
 
 /**
- * Zeroes every page that is not plain host memory, and the stacks of all harts that stand still. If all other harts do (`alone`),
+ * Zeroes every page that is not plain host memory, and the stacks and work pages of all harts that stand still. If all other harts do (`alone`),
  * nothing secret is left, and the mark is taken away.
  */
 export function scrubSecrets(hart: Hart, alone: bool): void {
   const root = hart.root;
   scrubGuestPages(root);
-  scrubStacks(hart);
+  scrubHarts(hart);
   fence();
   if (alone) clearSecretMark();
 }
@@ -64,19 +65,21 @@ function isPlain(range: MemoryRange, page: u64): bool {
   return state == PageState.Owned || state == PageState.Shared || state == PageState.TablePool;
 }
 
-/** Values of guests pass over our stacks. This hart's own is zeroed as far as it is not in use. */
-function scrubStacks(hart: Hart): void {
+/** Values of guests pass over our stacks and work pages. This hart's own stack is zeroed as far as it is not in use. */
+function scrubHarts(hart: Hart): void {
   const root = hart.root;
   for (let i: u64 = 0; i < <u64>root.hartCount; i++) {
     const other = root.hart(i);
-    if (other.stackBottom == 0) continue;
     if (other == hart) {
       const unused = stackPointer() - STACK_IN_USE;
       if (unused > other.stackBottom && unused < other.stackTop)
         zeroBytes(other.stackBottom, unused - other.stackBottom);
     } else if (loadAcquire32(changetype<usize>(other) + offsetof<Hart>("state")) == HartState.Halted) {
       zeroBytes(other.stackBottom, other.stackTop - other.stackBottom);
+    } else {
+      continue;
     }
+    zeroPages(other.workPages, WORK_PAGES);
   }
 }
 

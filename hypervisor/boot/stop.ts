@@ -10,8 +10,8 @@ import { firmwareStopHart } from "./firmware";
  * Bringing all harts to a stand at the end of the machine: a reset, a power-off or a panic.
  */
 
-/** How long the others get: they finish at most one batch of work. In parts of a second. */
-const PATIENCE_PER_SECOND: u64 = 2;
+/** Seconds that the others get: they finish at most one batch of work, but emulated harts share few real ones. */
+const PATIENCE_SECONDS: u64 = 2;
 
 /** True for the one hart that may end the machine; any other one has to stop. */
 export function claimEnd(hart: Hart): bool {
@@ -29,7 +29,7 @@ export function stopOtherHarts(hart: Hart): bool {
     if (other != hart && isRunning(other)) sendRequest(other, HartRequest.Halt);
   }
   const start = csrRead(TIME);
-  const patience = root.timebaseFrequency / PATIENCE_PER_SECOND;
+  const patience = root.timebaseFrequency * PATIENCE_SECONDS;
   for (let i: u64 = 0; i < <u64>root.hartCount; i++) {
     const other = root.hart(i);
     if (other == hart) continue;
