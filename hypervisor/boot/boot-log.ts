@@ -56,6 +56,7 @@ export function logMachine(description: MachineDescription, bootHart: Hart, vlen
 
 /** RAM, and what in it is not the host's. */
 export function logMemory(plan: MemoryPlan): void {
+  logText("memory of the machine");
   for (let i: u64 = 0; i < plan.ram.count; i++) logRange("RAM", plan.ram.start(i), plan.ram.end(i));
   for (let i: u64 = 0; i < plan.reserved.count; i++) {
     logRange("  reserved, not mapped", plan.reserved.start(i), plan.reserved.end(i));
@@ -107,7 +108,8 @@ export function logModes(plan: MemoryPlan, root: Root): void {
 /** The images that the loader left for the host, and where the host sees them. */
 export function logHost(layout: HostLayout, description: MachineDescription, treeGpa: u64, treeSize: u64): void {
   const hostRam = layout.hostRam;
-  for (let i: u64 = 0; i < hostRam.count; i++) logRange("host RAM", hostRam.start(i), hostRam.end(i));
+  logText("memory of the host, by its own addresses");
+  for (let i: u64 = 0; i < hostRam.count; i++) logRange("RAM", hostRam.start(i), hostRam.end(i));
   logImage("  kernel", layout.kernelGpa, layout.kernelSize, layout.kernelLoaded, layout.kernelHpa);
   if (layout.initrdSize != 0) {
     logImage("  initrd", layout.initrdGpa, layout.initrdSize, layout.initrdLoaded, layout.initrdHpa);
