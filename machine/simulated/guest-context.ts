@@ -15,6 +15,8 @@ export interface PendingOperation {
   resume: bigint;
   /** How often it has begun: each fault that was resolved lets it start again. */
   attempts: number;
+  /** A wfi that nothing has ended yet. */
+  sleeping: boolean;
 }
 
 /** How the last operation of a vCPU ended. */

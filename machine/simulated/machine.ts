@@ -188,7 +188,7 @@ export class Machine {
     if (hart.pendingInterrupt() !== undefined) return true;
     if (hart.state === "waiting") return false;
     const context = this.contextOf(hart);
-    if (context.pending) return context.pending.operation.kind !== "wfi" || this.#wakes(hart);
+    if (context.pending) return !context.pending.sleeping || this.#wakes(hart);
     return context.scripted && !context.finished;
   }
 
@@ -238,7 +238,7 @@ export class Machine {
     const resume = loopInPage(hart.pc + length);
     const jump = operation.kind === "jump";
     const pc = jump ? operation.gva : hart.pc;
-    context.pending = { operation, pc, next: jump ? pc : pc + length, resume, attempts: 0 };
+    context.pending = { operation, pc, next: jump ? pc : pc + length, resume, attempts: 0, sleeping: false };
   }
 
   #attempt(hart: Hart, context: GuestContext): void {
@@ -249,12 +249,13 @@ export class Machine {
     context.hart = hart;
     const { entries } = this;
     const attempt = this.executor.attempt(hart, context, pending.operation);
-    if (attempt === "sleeping") {
+    pending.sleeping = attempt === "sleeping";
+    if (pending.sleeping) {
       pending.attempts--;
     } else if (attempt === "trapped") {
       if (this.entries === entries) this.#arrive(hart);
       else this.#afterEntry(hart);
-    } else {
+    } else if (typeof attempt === "object") {
       context.pending = undefined;
       context.ending = { done: attempt.done };
       hart.pc = pending.operation.kind === "jump" ? pending.pc : pending.resume;

@@ -37,13 +37,15 @@ const VCPU_FIELDS = [
   "messages",
 ];
 
-export function observe(machine: Machine): ObservableState {
+/** `into`: a state that is not needed any more, whose memory is used again. */
+export function observe(machine: Machine, into?: ObservableState): ObservableState {
+  return { ...observeLedger(machine), memory: machine.memory.save(into?.memory) };
+}
+
+/** Everything but the contents of memory. */
+function observeLedger(machine: Machine): Omit<ObservableState, "memory"> {
   const state = new HypervisorState(machine.memory, machine.root);
-  return {
-    records: state.rawRecords(),
-    vms: new Map(state.vms().map((vm) => [vm.id, observeVm(machine, vm)])),
-    memory: machine.memory.save(),
-  };
+  return { records: state.rawRecords(), vms: new Map(state.vms().map((vm) => [vm.id, observeVm(machine, vm)])) };
 }
 
 function observeVm(machine: Machine, vm: VmState): ObservableVm {
@@ -81,20 +83,19 @@ function joinRuns(pages: MappedPage[]): string[] {
 
 /** What differs between two states, a line each. `except`: ranges of memory that the caller itself changed. */
 export function differences(before: ObservableState, machine: Machine): string[] {
-  const after = observe(machine);
+  const after = observeLedger(machine);
   const state = new HypervisorState(machine.memory, machine.root);
   const found: string[] = [];
+  const changed = pagesWithNewContents(before, machine, state);
   for (let page = 0; page < state.pages; page++) {
+    const [low, high] = [after.records[page * 2], after.records[page * 2 + 1]];
+    const same = before.records[page * 2] === low && before.records[page * 2 + 1] === high;
+    if (same && !changed.has(page)) continue;
     const then = unpackRecord(before.records[page * 2], before.records[page * 2 + 1]);
-    const now = unpackRecord(after.records[page * 2], after.records[page * 2 + 1]);
-    if (describeRecord(then) !== describeRecord(now)) {
-      found.push(`page ${hex(state.pageAddress(page))}: ${describeRecord(then)} became ${describeRecord(now)}`);
-    } else if (
-      (MEMORY_OF_VMS as readonly number[]).includes(now.state) &&
-      contentsDiffer(before, machine, state.pageAddress(page))
-    ) {
-      found.push(`page ${hex(state.pageAddress(page))}: its contents changed`);
-    }
+    const now = unpackRecord(low, high);
+    const address = hex(state.pageAddress(page));
+    if (!same) found.push(`page ${address}: ${describeRecord(then)} became ${describeRecord(now)}`);
+    else if (isMemoryOfVm(now.state)) found.push(`page ${address}: its contents changed`);
   }
   for (const id of new Set([...before.vms.keys(), ...after.vms.keys()])) {
     const [then, now] = [before.vms.get(id), after.vms.get(id)];
@@ -104,14 +105,31 @@ export function differences(before: ObservableState, machine: Machine): string[]
   return found;
 }
 
-const MEMORY_OF_VMS = [PageState.Owned, PageState.Shared, PageState.Converted] as const;
-
-function contentsDiffer(before: ObservableState, machine: Machine, hpa: number): boolean {
-  const index = machine.memory.ranges.findIndex(({ base, size }) => hpa >= base && hpa < base + size);
-  const offset = hpa - machine.memory.ranges[index].base;
-  const then = before.memory[index].subarray(offset, offset + PAGE);
-  return Buffer.compare(then, machine.memory.bytes.subarray(hpa, hpa + PAGE)) !== 0;
+function isMemoryOfVm(state: number): boolean {
+  return state === PageState.Owned || state === PageState.Shared || state === PageState.Converted;
 }
+
+/** Numbers of the pages whose contents are not what they were. */
+function pagesWithNewContents(before: ObservableState, machine: Machine, state: HypervisorState): Set<number> {
+  const pages = new Set<number>();
+  const { bytes, ranges } = machine.memory;
+  const differ = (range: number, offset: number, size: number): boolean => {
+    const now = bytes.subarray(ranges[range].base + offset, ranges[range].base + offset + size);
+    return Buffer.compare(now, before.memory[range].subarray(offset, offset + size)) !== 0;
+  };
+  ranges.forEach(({ base, size }, range) => {
+    for (let block = 0; block < size; block += BLOCK) {
+      if (!differ(range, block, BLOCK)) continue;
+      for (let page = block; page < Math.min(block + BLOCK, size); page += PAGE) {
+        if (differ(range, page, PAGE)) pages.add(state.pageIndex(base + page));
+      }
+    }
+  });
+  return pages;
+}
+
+/** Memory is compared in blocks first: nearly all of it is the same. */
+const BLOCK = 256 * 1024;
 
 function differencesOf(where: string, then: unknown, now: unknown): string[] {
   if (typeof then !== "object" || then === null || typeof now !== "object" || now === null) {

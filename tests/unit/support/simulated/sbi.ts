@@ -1,0 +1,72 @@
+/** SBI numbers that the tests use: extensions, functions, errors (SBI 3.0; CoVE as the original Salus numbers it). */
+
+export const Eid = {
+  putchar: 0x01,
+  getchar: 0x02,
+  base: 0x10,
+  time: 0x54494d45,
+  ipi: 0x735049,
+  rfence: 0x52464e43,
+  hsm: 0x48534d,
+  srst: 0x53525354,
+  dbcn: 0x4442434e,
+  nacl: 0x4e41434c,
+  covh: 0x434f5648,
+  covg: 0x434f5647,
+  covi: 0x434f5649,
+} as const;
+
+export const Covh = {
+  tsmGetInfo: 0,
+  convertPages: 1,
+  reclaimPages: 2,
+  initiateFence: 3,
+  localFence: 4,
+  tvmCreate: 5,
+  tvmFinalize: 6,
+  tvmDestroy: 7,
+  addMemoryRegion: 8,
+  addPageTablePages: 9,
+  addMeasuredPages: 10,
+  addZeroPages: 11,
+  addSharedPages: 12,
+  cpuCreate: 13,
+  cpuRun: 14,
+  tvmInitiateFence: 15,
+  blockPages: 16,
+  unblockPages: 17,
+  promotePage: 18,
+  demotePage: 19,
+  removePages: 20,
+} as const;
+
+export type CovhName = keyof typeof Covh;
+
+export const Covg = { addMmioRegion: 0, removeMmioRegion: 1, shareMemory: 2, unshareMemory: 3 } as const;
+
+export const Hsm = { start: 0, stop: 1, status: 2, suspend: 3 } as const;
+
+export const Sbi = {
+  success: 0n,
+  failed: -1n,
+  notSupported: -2n,
+  invalidParam: -3n,
+  denied: -4n,
+  invalidAddress: -5n,
+  alreadyAvailable: -6n,
+  alreadyStarted: -7n,
+  alreadyStopped: -8n,
+  noShmem: -9n,
+  invalidState: -10n,
+} as const;
+
+export type SbiError = keyof typeof Sbi;
+
+const errorNames = new Map<bigint, string>(Object.entries(Sbi).map(([name, code]) => [code, name]));
+
+export function errorName(code: bigint): string {
+  return errorNames.get(code) ?? String(code);
+}
+
+/** All ones. */
+export const EVERY = (1n << 64n) - 1n;
