@@ -121,6 +121,11 @@ export declare function sfenceVma(): void;
 export declare function pause(): void;
 export declare function wfi(): void;
 
+// ---- Measurement (bench/README.md): hints that do nothing, between which the benchmark's QEMU plugin counts instructions.
+
+export declare function markStart(): void;
+export declare function markEnd(): void;
+
 // ---- SBI.
 
 /**

@@ -1,0 +1,62 @@
+import { imageAddress, ImageSymbol } from "../lib/hw";
+import { printLine } from "../lib/console";
+import { readTsmInfo, TSM_INFO_SIZE, tsmGetInfo, TsmInfo } from "../lib/covh";
+import { allocateZeroed } from "../lib/heap";
+import { handleTrap } from "../lib/interrupts";
+import { NACL_PAGES } from "../lib/nacl";
+import { reportAssert, reportWasmTrap } from "../lib/panic";
+import { RESET_NO_REASON, RESET_SHUTDOWN, systemReset } from "../lib/sbi";
+import { afterImage, startTestVm } from "../lib/start";
+import { TrapFrame } from "../lib/trap-frame";
+import { useHeapRange } from "../tellus/host-memory";
+import { GUEST_IMAGE_DISTANCE, readMachine } from "../tellus/machine";
+import { parameterBuffer, state } from "../tellus/state";
+import { expect, report } from "./announce";
+import { measureHostRows } from "./host-rows";
+import { measureTvmRows } from "./tvm-rows";
+
+/** The benchmark's host: does every operation once or a thousand times, between marks (bench/README.md). */
+export function main(hartId: u64, fdt: u64): void {
+  startTestVm(hartId, afterImage(), imageAddress(ImageSymbol.Start) + GUEST_IMAGE_DISTANCE);
+  assert(readMachine(fdt), "there is a device tree");
+  reportMemory();
+  useHeapRange();
+  readTsm();
+  measureHostRows();
+  measureTvmRows();
+  printLine("bench: done");
+  systemReset(RESET_SHUTDOWN, RESET_NO_REASON);
+}
+
+function reportMemory(): void {
+  let bytes: u64 = 0;
+  for (let i: u32 = 0; i < state().ramCount; i++) bytes += state().ram(i).end - state().ram(i).start;
+  report("host-memory", bytes);
+}
+
+function readTsm(): void {
+  const machine = state();
+  const buffer = parameterBuffer();
+  expect(tsmGetInfo(buffer, TSM_INFO_SIZE), TSM_INFO_SIZE);
+  const info = changetype<TsmInfo>(<usize>(buffer + 64));
+  readTsmInfo(info, buffer);
+  machine.tvmStatePages = info.tvmStatePages;
+  machine.vcpuStatePages = info.vcpuStatePages;
+  machine.naclAreas = allocateZeroed(NACL_PAGES);
+}
+
+export function secondaryMain(_hartId: u64, _stackTop: u64): void {
+  assert(false, "the benchmark uses one hart");
+}
+
+export function trap(frame: usize): void {
+  handleTrap(changetype<TrapFrame>(frame));
+}
+
+export function panicAssert(message: usize, file: usize, line: u32, column: u32): void {
+  reportAssert(message, file, line, column);
+}
+
+export function panicWasm(kind: u32): void {
+  reportWasmTrap(kind);
+}
