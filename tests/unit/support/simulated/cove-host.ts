@@ -316,4 +316,15 @@ export class CoveHost extends GuestDriver {
     assert.equal(this.call(Eid.nacl, 1, -1, -1, 0).error, Sbi.success);
     this.nacl = undefined;
   }
+
+  /** General registers of the TVM as the memory for exits shows them. */
+  naclRegisters(registers: number[]): bigint[] {
+    return registers.map((register) => this.load(this.nacl! + 8 * register));
+  }
+
+  /** A CSR as the memory for exits shows it (SBI 3.0, 15.3). */
+  naclCsr(csr: number): bigint {
+    const index = ((csr >> 2) & 0x300) | (csr & 0xff);
+    return this.load(this.nacl! + 0x1000 + 8 * index);
+  }
 }
