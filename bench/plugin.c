@@ -3,7 +3,7 @@
  *
  *     -plugin plugin.so,output=FILE,region=NAME:START:END,...,detail=START:END
  *
- * START and END are physical addresses in hexadecimal; an instruction belongs to the first region that holds it, to `other`
+ * START and END are physical addresses in hexadecimal; an instruction belongs to the last region that holds it, to `other`
  * if none does. A marker is a hint that does nothing: slti x0,x0,0x5a1 opens an interval, slti x0,x0,0x5a2 closes it. Markers
  * themselves are not counted. An instruction that traps is counted when it traps and when it is executed again.
  *

@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import path from "node:path";
 import { repository } from "../repository.ts";
 import { addMachineOptions, wholeNumber, type MachineFlags, type RunFlags } from "./machine-options.ts";
+import type { BenchFlags } from "./commands/bench.ts";
 import type { GdbFlags } from "./commands/gdb.ts";
 import type { TestFlags } from "./commands/test.ts";
 
@@ -20,6 +21,7 @@ export interface Commands {
   gdb(flags: GdbFlags): Outcome;
   image(host: string, guest: string, flags: { output: string }): Outcome;
   test(names: string[], flags: TestFlags): Outcome;
+  bench(flags: BenchFlags): Outcome;
   check(flags: { plain?: boolean }): Outcome;
   setup(flags: { qemu?: string }): Outcome;
 }
@@ -30,6 +32,7 @@ const COMMANDS: Commands = {
   gdb: async (flags) => (await import("./commands/gdb.ts")).debugTellus(flags),
   image: async (host, guest, flags) => (await import("./commands/image.ts")).image(host, guest, flags),
   test: async (names, flags) => (await import("./commands/test.ts")).test(names, flags),
+  bench: async (flags) => (await import("./commands/bench.ts")).bench(flags),
   check: async (flags) => (await import("./commands/check.ts")).check(flags),
   setup: async (flags) => (await import("./commands/setup.ts")).setup(flags),
 };
@@ -129,6 +132,18 @@ function describe(commands: Commands, done: (outcome: boolean) => void): Command
     .addOption(plain)
     .option("--verbose", "show every test")
     .action(async (names: string[], flags: TestFlags) => done(await commands.test(names, flags)));
+
+  program
+    .command("bench")
+    .description("count the instructions of every operation in QEMU, and set them beside their budgets")
+    .option("--only <name>", "only measurements whose name contains this")
+    .option("--profile <name>", "the instructions of these measurements by function of the hypervisor")
+    .option("--json", "one line of JSON instead of the table")
+    .option("--check", "fail if a figure is more than 2 % worse than in bench/baseline.json, or a budget is broken")
+    .option("--update", "put the figures into bench/baseline.json")
+    .option("--qemu <path>", "QEMU's executable or source tree (QEMU)")
+    .addOption(plain)
+    .action(async (flags: BenchFlags) => done(await commands.bench(flags)));
 
   program
     .command("check")

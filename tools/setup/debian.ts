@@ -20,6 +20,7 @@ export interface Release {
 
 const PACKAGES: Record<Need, string[]> = {
   compiler: ["gcc-riscv64-unknown-elf"],
+  nativeCompiler: ["gcc", "libc6-dev"],
   qemu: ["qemu-system-riscv", "opensbi"],
 };
 const SOURCES_FOLDER = "/etc/apt/sources.list.d";

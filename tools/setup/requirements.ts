@@ -13,11 +13,14 @@ import { Failure } from "../failure.ts";
 /** What this machine has of the programs that Salus is built and run with. */
 
 export const COMPILER = "riscv64-unknown-elf-gcc";
+/** The C compiler for this machine, which builds the benchmark's QEMU plugin. */
+const NATIVE_COMPILER = "gcc";
 
-export type Need = "compiler" | "qemu";
+export type Need = "compiler" | "nativeCompiler" | "qemu";
 
 export interface Found {
   compiler: string | undefined;
+  nativeCompiler: string | undefined;
   qemu: string | undefined;
 }
 
@@ -38,11 +41,17 @@ export async function inspectMachine(
   needs: readonly Need[],
   qemuChoice?: string,
 ): Promise<{ found: Found; missing: Missing[] }> {
-  const found: Found = { compiler: undefined, qemu: undefined };
+  const found: Found = { compiler: undefined, nativeCompiler: undefined, qemu: undefined };
   const missing: Missing[] = [];
   if (needs.includes("compiler")) {
     found.compiler = findOnPath(COMPILER);
     if (found.compiler === undefined) missing.push({ need: "compiler", what: COMPILER, chosen: false });
+  }
+  if (needs.includes("nativeCompiler")) {
+    found.nativeCompiler = findOnPath(NATIVE_COMPILER);
+    if (found.nativeCompiler === undefined) {
+      missing.push({ need: "nativeCompiler", what: `${NATIVE_COMPILER} for this machine`, chosen: false });
+    }
   }
   if (needs.includes("qemu")) {
     const what = await qemuShortcoming(locateQemu(qemuChoice), found);

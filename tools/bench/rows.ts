@@ -1,0 +1,108 @@
+import { DEFAULT_CPU } from "../qemu/machine.ts";
+
+/**
+ * What is measured, in the table's order. `budget` is what Salus allows itself, `original` what the hypervisor of the same name
+ * that it replaces needs on the same machine (rivosinc/salus 27b8d1d, its own code without firmware); both null where there is none.
+ */
+
+/** CPUs, by the name that rows give. All but `reference` run only for the rows that need them. */
+export const CPUS = {
+  reference: DEFAULT_CPU,
+  /** No cbo.zero, no bit manipulation. */
+  plain: `${DEFAULT_CPU},zicboz=off,zba=off,zbb=off,zbs=off`,
+  /** SHA instructions. */
+  zknh: `${DEFAULT_CPU},zknh=on`,
+} as const;
+
+export type Cpu = keyof typeof CPUS;
+
+export interface Row {
+  name: string;
+  label: string;
+  /** Measurement that it comes from: a name that workloads/bench-host announces, or one that tools/bench/figures.ts knows. */
+  from: string;
+  cpu: Cpu;
+  /** Divides the figure, for rows per page. */
+  per: number;
+  budget: number | null;
+  original: number | null;
+  unit: "instructions" | "bytes";
+}
+
+function row(
+  name: string,
+  label: string,
+  budget: number | null,
+  original: number | null,
+  more: Partial<Pick<Row, "from" | "cpu" | "per" | "unit">> = {},
+): Row {
+  return { name, label, from: name, cpu: "reference", per: 1, unit: "instructions", budget, original, ...more };
+}
+
+const MIB = 1024 * 1024;
+
+export const ROWS: readonly Row[] = [
+  row("boot", "boot: firmware's jump to the host's first instruction", 20_000_000, 4_064_930_757),
+  row("null-call-host", "null SBI call of the host", 120, 516),
+  row("null-call-tvm", "null SBI call of a TVM", 130, 556),
+  row("ecall-exit", "TVM ecall: exit and resume", 700, 4_644),
+  row("mmio-store-exit", "MMIO store: exit and resume", 900, 4_345),
+  row("mmio-load-exit", "MMIO load: exit and resume", 900, null),
+  row("wfi-exit", "WFI: exit and resume", 700, 4_087),
+  row("demand-zero-fault", "demand-zero fault: exit, add a page, resume", 1_700, 8_696),
+  row("convert-1", "convert 1 page", null, 1_432),
+  row("convert-1-of-2m-leaf", "convert 1 page, the first of a 2 MiB leaf", null, null),
+  row("convert-100", "convert 100 pages, per page", 50, 619.2, { per: 100 }),
+  row("convert-2m", "convert a whole 2 MiB leaf, per page", 50, null, { per: 512 }),
+  row("convert-10000", "convert 10,000 pages, per page", 50, null, { per: 10_000 }),
+  row("fence", "fence, 1 hart", null, 789),
+  row("add-zero-1", "add 1 zero page", null, 4_672),
+  row("add-zero-100", "add 100 zero pages, per page, with Zicboz", 200, 3_193.5, { per: 100 }),
+  row("add-zero-100-plain", "add 100 zero pages, per page, without Zicboz", 650, 3_193.5, {
+    from: "add-zero-100",
+    cpu: "plain",
+    per: 100,
+  }),
+  row("add-zero-2m", "add one 2 MiB zero page", null, null),
+  row("add-measured-1", "add 1 measured page", null, 211_188),
+  row("add-measured-100", "add 100 measured pages, per page, with Zbb", 105_000, 209_749.2, { per: 100 }),
+  row("add-measured-100-plain", "add 100 measured pages, per page, without Zbb", 165_000, 209_749.2, {
+    from: "add-measured-100",
+    cpu: "plain",
+    per: 100,
+  }),
+  row("add-measured-100-zknh", "add 100 measured pages, per page, with Zknh", 66_000, 209_749.2, {
+    from: "add-measured-100",
+    cpu: "zknh",
+    per: 100,
+  }),
+  row("reclaim-1", "reclaim 1 page", null, 4_621),
+  row("reclaim-100", "reclaim 100 pages, per page, with Zicboz", 200, 3_088, { per: 100 }),
+  row("reclaim-100-plain", "reclaim 100 pages, per page, without Zicboz", 650, 3_088, {
+    from: "reclaim-100",
+    cpu: "plain",
+    per: 100,
+  }),
+  row("reclaim-2m", "reclaim a whole 2 MiB range, per page, with Zicboz", 200, null, { per: 512 }),
+  row("reclaim-10000", "reclaim 10,000 pages, per page, with Zicboz", 200, null, { per: 10_000 }),
+  row("create", "create a TVM", 20_000, 1_800_813),
+  row("add-vcpu", "add a vCPU", null, 14_116),
+  row("add-30-table-pages", "add 30 page-table pages", null, 91_262),
+  row("add-region", "add a memory region", null, null),
+  row("finalize", "finalize", 20_000, 1_777_913),
+  row("create-to-finalize", "create to finalize, 160 measured pages", null, 38_046_370),
+  row("destroy", "destroy a TVM with 312 small pages and a large one", 60_000, 266_595),
+  row("memory-kept", "memory kept from a 2 GiB host", 12 * MIB, 480 * MIB, { unit: "bytes" }),
+  row("image-size", "hypervisor image", 200_000, 914_000, { unit: "bytes" }),
+];
+
+/** Rows of the budget table that cannot be measured yet, and why. */
+export const ABSENT_ROWS: readonly { name: string; label: string; budget: number; original: number; why: string }[] = [
+  {
+    name: "get-evidence",
+    label: "get evidence (second call)",
+    budget: 2_000_000,
+    original: 957_167 + 1_199_933,
+    why: "there is no attestation yet",
+  },
+];
