@@ -1,8 +1,8 @@
-import { csrClear, csrSet, loadAcquire64, storeRelease64 } from "../lib/hw";
-import { deadlineIn, deadlineInMs, hasPassed, PATIENCE } from "../lib/deadline";
+import { csrClear, csrRead, csrSet, loadAcquire64, storeRelease64 } from "../lib/hw";
+import { deadlineIn, hasPassed, PATIENCE } from "../lib/deadline";
 import { armTimer, clearSoftwareInterrupt, NEVER, SIE_EXTERNAL, SIE_SOFTWARE, SIE_TIMER } from "../lib/interrupts";
-import { thisHart } from "../lib/records";
-import { EXC_LOAD_GUEST_PAGE, EXC_STORE_GUEST_PAGE, SIE } from "../../hypervisor/riscv/csr";
+import { thisHart, thisVm } from "../lib/records";
+import { EXC_LOAD_GUEST_PAGE, EXC_STORE_GUEST_PAGE, SIE, TIME } from "../../hypervisor/riscv/csr";
 import { STRESS_BYTES, STRESS_START } from "../lib/tvm-map";
 import { describeOutcome, runOnce, serveExit } from "./run-loop";
 import { ensureNacl } from "./state";
@@ -20,8 +20,8 @@ export class Stress {
   }
 }
 
-/** Milliseconds of a run: fences wait for its end. */
-const TIME_SLICE: u64 = 1;
+/** Runs in a second: fences wait for the end of one. */
+const SLICES_PER_SECOND: u64 = 5000;
 
 /** Runs the guest to its end on this hart. Returns 256 for each failed check, and the Outcome. */
 export function runStressGuest(stress: Stress): u64 {
@@ -48,7 +48,7 @@ export function prepareStressHart(): void {
 
 /** One run. A fault in the stress ranges is a page that is blocked at the moment: the guest tries again. */
 export function runStressSlice(tvm: Tvm): Outcome {
-  armTimer(deadlineInMs(TIME_SLICE));
+  armTimer(csrRead(TIME) + thisVm().timebase / SLICES_PER_SECOND);
   const exit = runOnce(tvm, 0);
   armTimer(NEVER);
   const fault = exit.cause == EXC_LOAD_GUEST_PAGE || exit.cause == EXC_STORE_GUEST_PAGE;

@@ -28,7 +28,8 @@ import { fenceAllHarts } from "../fences";
 import { otherRangePages } from "../host-memory";
 import { checkGuestLoad, checkGuestRange, checkGuestStore, endPuppet, guestFill, startPuppet } from "../puppet";
 import { buildGuest, reclaimAndVerify, releaseTvm } from "../tvm-builder";
-import { fillPattern } from "../verify";
+import { refused } from "../error-cases/fixture";
+import { countChanged, fillPattern } from "../verify";
 
 /** Large pages that are given to a guest in one call. */
 const HUGE_PAGES: u64 = 3;
@@ -38,6 +39,7 @@ const LONG_CALL_PAGES: u64 = 8192;
 /** Calls on many pages, on large pages, and on every range of memory. */
 export function testLargeRanges(): void {
   testWholeHugePage();
+  testRefusedRange();
   testInterruptedCall();
   testHugePagesForGuest();
   testOtherRange();
@@ -57,6 +59,25 @@ function testWholeHugePage(): void {
   checkEqual(probeLoad(huge + 8 * PAGE_SIZE, 8), EXC_LOAD_ACCESS, "a load from the page after it");
   reclaimAndVerify(huge, 7);
   reclaimAndVerify(huge + 8 * PAGE_SIZE, PAGES_PER_HUGE - 8);
+  endTest();
+}
+
+/** A range of several batches of which only the last page is wrong: nothing of it may change. */
+function testRefusedRange(): void {
+  beginTest("a long range with a wrong page at its end");
+  const pages = allocateHugePages(3);
+  const count = 2 * PAGES_PER_HUGE;
+  const last = pages + count * PAGE_SIZE;
+  fillPattern(pages, count, 4);
+  checkEqual(<u64>convertPages(last, 1), 1, "one page converted");
+  fenceAllHarts();
+  refused(convertPages(pages, count + 1), "ConvertPages");
+  check(countChanged(pages, count, 4) == 0, "all others are the host's as they were");
+  checkEqual(<u64>convertPages(pages, count), count, "all others converted");
+  fenceAllHarts();
+  checkEqual(<u64>reclaimPages(last, 1), 1, "the last page reclaimed");
+  refused(reclaimPages(pages, count + 1), "ReclaimPages");
+  reclaimAndVerify(pages, count);
   endTest();
 }
 

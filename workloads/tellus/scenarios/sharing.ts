@@ -32,15 +32,18 @@ import { buildGuest, reclaimAndVerify, releaseTvm } from "../tvm-builder";
 import { countNonZero } from "../verify";
 import { BEYOND, LAST_PAGE, refused, UNMAPPED, WRAPPING_COUNT } from "../error-cases/fixture";
 
-/** A page of the window that nothing else uses. */
+/** Pages of the window that nothing else uses. */
 const PAGE: u64 = SHARED_WINDOW + 4 * PAGE_SIZE;
+/** The guest shares this much from PAGE on; the second page stays empty. */
+const LENGTH: u64 = 2 * PAGE_SIZE;
 
 /** Memory that a guest shares and takes back, with a host that does it right and one that does not. */
 export function testSharing(): void {
   beginTest("a guest for shared memory");
   const tvm = buildGuest(GuestScenario.Puppet, 0, 1);
-  const hostPage = allocatePages(2);
+  const hostPage = allocatePages(3);
   const ready = tvm.id != 0 && startPuppet(tvm);
+  checkSuccess(convertPages(hostPage + 2 * PAGE_SIZE, 1), "ConvertPages of one page");
   endTest();
   if (ready) {
     testRejectedShare(tvm);
@@ -53,13 +56,13 @@ export function testSharing(): void {
   releaseTvm(tvm);
   checkSuccess(convertPages(hostPage, 2), "ConvertPages");
   fenceAllHarts();
-  reclaimAndVerify(hostPage, 2);
+  reclaimAndVerify(hostPage, 3);
   endTest();
 }
 
 /** Makes the guest call COVG for PAGE; the call must be the host's to answer. */
 function begin(tvm: Tvm, fid: u64): bool {
-  return expectOutcome(puppetCall(tvm, EID_COVG, fid, PAGE, PAGE_SIZE), Outcome.Sharing, "the host is asked");
+  return expectOutcome(puppetCall(tvm, EID_COVG, fid, PAGE, LENGTH), Outcome.Sharing, "the host is asked");
 }
 
 /** Answers and checks what the guest gets. */
@@ -96,9 +99,9 @@ function testShare(tvm: Tvm): void {
     checkResult(runOnce(tvm, 0).error, SBI_INVALID_ADDRESS, "CpuRun with a blocked page");
     refused(removePages(tvm.id, PAGE, PAGE_SIZE), "RemovePages of a page that is not fenced");
     checkResult(tvmInitiateFence(tvm.id), SBI_SUCCESS, "TvmInitiateFence");
-    refused(removePages(tvm.id, PAGE, 2 * PAGE_SIZE), "RemovePages beyond what the guest gives up");
-    checkResult(removePages(tvm.id, PAGE, PAGE_SIZE), SBI_SUCCESS, "RemovePages");
-    checkResult(removePages(tvm.id, PAGE, PAGE_SIZE), SBI_SUCCESS, "RemovePages where nothing is");
+    refused(removePages(tvm.id, PAGE, LENGTH + PAGE_SIZE), "RemovePages beyond what the guest gives up");
+    checkResult(removePages(tvm.id, PAGE, LENGTH), SBI_SUCCESS, "RemovePages");
+    checkResult(removePages(tvm.id, PAGE, LENGTH), SBI_SUCCESS, "RemovePages where nothing is");
     subject("with the page gone");
     finish(tvm, SBI_SUCCESS);
   }
@@ -119,9 +122,13 @@ function testSharedPage(tvm: Tvm, hostPage: u64): void {
   refused(addShared(tvm, BEYOND, 1, PAGE), "beyond the address space");
   refused(addShared(tvm, LAST_PAGE, 2, PAGE), "that wrap");
   refused(addShared(tvm, tvm.poolNext, 1, PAGE), "converted");
+  refused(addShared(tvm, hostPage + PAGE_SIZE, 2, PAGE), "of which the second is converted");
+  checkSuccess(convertPages(hostPage + PAGE_SIZE, 1), "ConvertPages of the first of these");
+  fenceAllHarts();
+  reclaimAndVerify(hostPage + PAGE_SIZE, 1);
   subject("TVM address");
   refused(addShared(tvm, hostPage, 1, PAGE + 8), "misaligned");
-  refused(addShared(tvm, hostPage, 2, PAGE), "across the end of the shared memory");
+  refused(addShared(tvm, hostPage, 2, PAGE + PAGE_SIZE), "across the end of the shared memory");
   refused(addShared(tvm, hostPage, 1, BEYOND), "beyond the address space");
   subject("");
   checkResult(addShared(tvm, hostPage, 0, PAGE), SBI_INVALID_PARAM, "no pages");
@@ -151,7 +158,7 @@ function testUnshare(tvm: Tvm, hostPage: u64): void {
     checkResult(runOnce(tvm, 0).error, SBI_INVALID_ADDRESS, "CpuRun with the page still there");
     checkResult(blockPages(tvm.id, PAGE, PAGE_SIZE), SBI_SUCCESS, "BlockPages");
     checkResult(tvmInitiateFence(tvm.id), SBI_SUCCESS, "TvmInitiateFence");
-    checkResult(removePages(tvm.id, PAGE, PAGE_SIZE), SBI_SUCCESS, "RemovePages");
+    checkResult(removePages(tvm.id, PAGE, LENGTH), SBI_SUCCESS, "RemovePages");
     finish(tvm, SBI_SUCCESS);
   }
   checkEqual(read64(hostPage), 0x9876, "the host keeps its page");
@@ -168,7 +175,7 @@ function testDestroyWithBlockedPage(tvm: Tvm, hostPage: u64): void {
   if (begin(tvm, CovgFunction.ShareMemory)) {
     checkResult(blockPages(tvm.id, PAGE, PAGE_SIZE), SBI_SUCCESS, "BlockPages");
     checkResult(tvmInitiateFence(tvm.id), SBI_SUCCESS, "TvmInitiateFence");
-    checkResult(removePages(tvm.id, PAGE, PAGE_SIZE), SBI_SUCCESS, "RemovePages");
+    checkResult(removePages(tvm.id, PAGE, LENGTH), SBI_SUCCESS, "RemovePages");
     finish(tvm, SBI_SUCCESS);
     checkSuccess(addShared(tvm, hostPage, 1, PAGE), "AddSharedPages");
     checkResult(blockPages(tvm.id, PAGE, PAGE_SIZE), SBI_SUCCESS, "BlockPages of the shared page");
