@@ -30,6 +30,16 @@ export class Uart implements Device {
   write(offset: number, _width: number, value: bigint): void {
     if (offset === 0) this.output += String.fromCharCode(Number(value & 0xffn));
   }
+
+  save(): unknown {
+    return { output: this.output, input: [...this.input] };
+  }
+
+  restore(saved: unknown): void {
+    const { output, input } = saved as { output: string; input: number[] };
+    this.output = output;
+    this.input = [...input];
+  }
 }
 
 /** sifive,test1: the last value written is the machine's exit status. */

@@ -1,3 +1,4 @@
+import type { Uart } from "./devices.ts";
 import { MachineEnded, MachineFault, hex } from "./errors.ts";
 import type { Hart } from "./hart.ts";
 import type { MachineOptions } from "./machine-options.ts";
@@ -9,10 +10,8 @@ import type { PhysicalMemory } from "./physical-memory.ts";
 export class Firmware {
   readonly options: MachineOptions;
   readonly memory: PhysicalMemory;
-  /** What went to the console: DBCN, and legacy putchar. */
-  console = "";
-  /** What will be read from the console. */
-  input: number[] = [];
+  /** The console of DBCN and of the legacy calls. */
+  readonly uart: Uart;
   /** Bytes that one DBCN call takes at the most. */
   consoleLimit = Infinity;
   /** Remote fences that were asked for, by function number. */
@@ -20,19 +19,20 @@ export class Firmware {
   /** Set by the machine. */
   harts: Hart[] = [];
 
-  constructor(options: MachineOptions, memory: PhysicalMemory) {
+  constructor(options: MachineOptions, memory: PhysicalMemory, uart: Uart) {
     this.options = options;
     this.memory = memory;
+    this.uart = uart;
   }
 
   /** One call of `hart`. */
   call(hart: Hart, eid: bigint, fid: bigint, args: readonly bigint[]): SbiAnswer {
     switch (eid) {
       case 0x01n:
-        this.console += String.fromCharCode(Number(args[0] & 0xffn));
+        this.uart.output += String.fromCharCode(Number(args[0] & 0xffn));
         return { error: 0n, value: 0n };
       case 0x02n:
-        return { error: BigInt(this.input.shift() ?? -1), value: 0n };
+        return { error: BigInt(this.uart.input.shift() ?? -1), value: 0n };
       case 0x10n:
         return this.#base(fid, args[0]);
       case EID.time:
@@ -134,7 +134,7 @@ export class Firmware {
 
   #debugConsole(fid: bigint, [a0, a1, a2]: readonly bigint[]): SbiAnswer {
     if (fid === 2n) {
-      this.console += String.fromCharCode(Number(a0 & 0xffn));
+      this.uart.output += String.fromCharCode(Number(a0 & 0xffn));
       return OK;
     }
     if (fid > 2n) return NOT_SUPPORTED;
@@ -142,21 +142,20 @@ export class Firmware {
     if (a2 !== 0n || !this.memory.contains(address, Math.max(1, length))) return INVALID_PARAM;
     if (fid === 0n) {
       const taken = Math.min(length, this.consoleLimit);
-      for (const byte of this.memory.slice(address, taken)) this.console += String.fromCharCode(byte);
+      for (const byte of this.memory.slice(address, taken)) this.uart.output += String.fromCharCode(byte);
       return value(BigInt(taken));
     }
-    const bytes = this.input.splice(0, length);
+    const bytes = this.uart.input.splice(0, length);
     this.memory.write(address, Uint8Array.from(bytes));
     return value(BigInt(bytes.length));
   }
 
   save(): unknown {
-    return { console: this.console, input: [...this.input], remoteFences: [...this.remoteFences] };
+    return [...this.remoteFences];
   }
 
   restore(saved: unknown): void {
-    const { console, input, remoteFences } = saved as { console: string; input: number[]; remoteFences: number[] };
-    Object.assign(this, { console, input: [...input], remoteFences: [...remoteFences] });
+    this.remoteFences = [...(saved as number[])];
   }
 }
 

@@ -79,7 +79,7 @@ export class Machine {
     this.options = machineOptions(setup.options);
     const { options } = this;
     this.memory = new PhysicalMemory(options.ram);
-    this.firmware = new Firmware(options, this.memory);
+    this.firmware = new Firmware(options, this.memory, this.uart);
     if (options.guestFiles !== undefined) this.imsic = new Imsic(options.harts.length, options.guestFiles);
     this.devices = new DeviceBus([this.uart, this.finisher, ...(this.imsic ? [new ImsicDevice(this.imsic)] : [])]);
     this.executor = new OperationExecutor(this.memory, this.devices);
@@ -154,9 +154,14 @@ export class Machine {
     return root;
   }
 
-  /** What went to the console, by whichever way. */
+  /** What went to the console, by the firmware or the UART itself. */
   get console(): string {
-    return this.firmware.console + this.uart.output;
+    return this.uart.output;
+  }
+
+  /** Types on the console. */
+  type(...bytes: number[]): void {
+    this.uart.input.push(...bytes);
   }
 
   // ---- guests
@@ -360,6 +365,7 @@ export class Machine {
       contexts: [...this.#contexts].map(([key, context]) => ({ key, context, state: context.save() })),
       interruptFiles: this.imsic?.harts.map((files) => files.save()),
       firmware: this.firmware.save(),
+      uart: this.uart.save(),
       now: this.clock.now,
       ended: this.ended,
     };
@@ -375,6 +381,7 @@ export class Machine {
     }
     state.interruptFiles?.forEach((files, index) => this.imsic?.harts[index].restore(files));
     this.firmware.restore(state.firmware);
+    this.uart.restore(state.uart);
     this.clock.now = state.now;
     this.ended = state.ended;
   }
@@ -390,6 +397,7 @@ export interface MachineState {
   contexts: { key: string; context: GuestContext; state: unknown }[];
   interruptFiles: bigint[][][] | undefined;
   firmware: unknown;
+  uart: unknown;
   now: bigint;
   ended: MachineEnded | undefined;
 }
