@@ -29,6 +29,8 @@ export const enum PuppetCommand {
   CountDifferent = 6,
   /** Writes argument 2 into every 64-bit word of [argument 0, argument 0 + argument 1). */
   Fill = 7,
+  /** Writes the complement of argument 2 into every 64-bit word of the range: a value that its host has nowhere in its memory. */
+  FillInverted = 9,
   /** Shuts the TVM down. */
   Exit = 8,
 }

@@ -22,6 +22,7 @@ import { SENVCFG } from "../../hypervisor/riscv/csr";
 import { GUEST_IMAGE_DISTANCE, readMachine } from "./machine";
 import { runOriginalSequence } from "./original-sequence";
 import { runErrorCases } from "./error-cases/all";
+import { testReset } from "./scenarios/reset";
 import { runScenarios } from "./scenarios/all";
 import { parameterBuffer, state } from "./state";
 import { useHeapRange } from "./host-memory";
@@ -43,7 +44,10 @@ export function bootTellus(hartId: u64, fdt: u64): void {
     describeMemory();
     useHeapRange();
     startSecondaryHarts(vm);
-    if (findTsm()) runAllTests();
+    if (findTsm()) {
+      if (state().resetTest != 0) testReset();
+      else runAllTests();
+    }
   }
   finish(vm);
 }

@@ -11,6 +11,7 @@ import {
 } from "../lib/fdt";
 import { allocateZeroed, alignUp } from "../lib/heap";
 import { PAGE_SIZE } from "../lib/records";
+import { bytesStartWith, textLength } from "../lib/text";
 import { GUEST_DATA_PAGES, GUEST_IMAGE_IN_HOST, HOST_IMAGE } from "../lib/tvm-map";
 import { MAX_HOLES, MAX_RAM_RANGES, Range, state, TellusState } from "./state";
 
@@ -31,6 +32,7 @@ export function readMachine(fdt: u64): bool {
   countHarts(machine, cursor);
   readHarts(machine, cursor);
   readImsic(machine, cursor);
+  readBootArguments(machine, cursor);
   const image = imageAddress(ImageSymbol.Start);
   addHole(machine, image, image + GUEST_IMAGE_DISTANCE + GUEST_DATA_PAGES * PAGE_SIZE);
   addHole(machine, fdt, machine.fdtEnd);
@@ -164,6 +166,19 @@ function placeInterruptFiles(machine: TellusState, reg: u64, length: u64, stride
     for (let offset: u64 = 0; offset + stride <= size && index < machine.hartCount; offset += stride) {
       write64(<u64>machine.interruptFiles + index * 8, base + offset);
       index++;
+    }
+  }
+}
+
+/** Boot argument for the reset test (scenarios/reset.ts). */
+const RESET_ARGUMENT: string = "tellus.reset";
+
+function readBootArguments(machine: TellusState, cursor: FdtCursor): void {
+  fdtOpen(cursor, machine.fdt);
+  while (cursor.next() != FdtToken.End) {
+    if (cursor.token != FdtToken.Property || cursor.depth != 2 || !cursor.isProperty("bootargs")) continue;
+    for (let at: u64 = 0; at + <u64>textLength(RESET_ARGUMENT) < cursor.valueLength; at++) {
+      if (bytesStartWith(cursor.value + at, RESET_ARGUMENT)) machine.resetTest = 1;
     }
   }
 }

@@ -18,7 +18,8 @@ export class TellusState {
   hasStimecmp: u32;
   /** 1 if the senvcfg CSR exists. */
   hasEnvironment: u32;
-  reserved: u32;
+  /** 1 if the boot arguments ask for the reset test. */
+  resetTest: u32;
   /** u64 addresses of the harts' interrupt files, in device-tree order; 0 without an IMSIC. */
   interruptFiles: usize;
   /** Code of a single ecall (secret-run.ts), 0 until it is made. */

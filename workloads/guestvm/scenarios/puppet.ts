@@ -55,6 +55,10 @@ function obey(command: u32): void {
     case PuppetCommand.CountDifferent:
       finish(PUPPET_OK, countDifferent(first, argument(1), argument(2)));
       break;
+    case PuppetCommand.FillInverted:
+      fill(first, argument(1), ~argument(2));
+      finish(PUPPET_OK, 0);
+      break;
     case PuppetCommand.Fill:
       fill(first, argument(1), argument(2));
       finish(PUPPET_OK, 0);
