@@ -12,7 +12,7 @@ import { currentVmid, heldPrivilegeIsUser, isFault, translate } from "./translat
  */
 export type DoorFunction = (...args: never[]) => unknown;
 
-/** Functions of the door by name; a test replaces some of them to see whether their absence is noticed. */
+/** Functions of the door by name. */
 export type DoorFunctions = Record<string, DoorFunction>;
 
 /** What the door works on. */
@@ -34,8 +34,11 @@ export interface Door {
   threadPointer: { value: unknown };
 }
 
-/** The door; `replacements` take the place of functions of the same name. */
-export function makeDoor(machine: DoorMachine, cacheBlock: number, replacements: DoorFunctions): Door {
+/** Some functions that take the place of the usual ones, which it is given. */
+export type DoorReplacement = (usual: DoorFunctions) => DoorFunctions;
+
+/** The door of a machine. `cacheBlock`: bytes that cbo.zero zeroes, 0 without it. */
+export function makeDoor(machine: DoorMachine, cacheBlock: number, replacement: DoorReplacement): Door {
   const { functions, threadPointer } = memoryDoor(machine.memory, cacheBlock);
   const all: DoorFunctions = {
     ...functions,
@@ -57,6 +60,7 @@ export function makeDoor(machine: DoorMachine, cacheBlock: number, replacements:
       throw new MachineFault("illegal instruction in HS-mode: cbo.zero on a hart without Zicboz");
     };
   }
+  const replacements = replacement({ ...all });
   for (const name of Object.keys(replacements)) {
     if (!(name in all)) throw new MachineFault(`the door has no function ${name}`);
   }

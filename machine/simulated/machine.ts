@@ -1,7 +1,7 @@
 import { Clock } from "./clock.ts";
 import { machineTreeBlob } from "./device-tree-builder.ts";
 import { DeviceBus, ImsicDevice, TestFinisher, Uart } from "./devices.ts";
-import type { DoorFunctions } from "./door.ts";
+import type { DoorReplacement } from "./door.ts";
 import { abortImport, checkImports, describeFailure, makeDoor } from "./door.ts";
 import { Deadlock, MachineEnded, MachineFault, MisuseError } from "./errors.ts";
 import { Firmware, HartStopped } from "./firmware.ts";
@@ -31,8 +31,8 @@ const MAX_PAUSES = 1_000_000;
 
 export interface MachineSetup {
   options?: Partial<MachineOptions>;
-  /** Functions of the door that take the place of the usual ones. */
-  door?: DoorFunctions;
+  /** Functions of the door that take the place of the usual ones: to see whether their absence is noticed, or to watch them. */
+  door?: DoorReplacement;
   module?: HypervisorModule;
   /** The device tree, instead of the one that describes the options. */
   deviceTree?: Uint8Array;
@@ -102,7 +102,7 @@ export class Machine {
         imageAddress: (symbol) => this.image.address(symbol),
       },
       options.zicboz,
-      setup.door ?? {},
+      setup.door ?? (() => ({})),
     );
     checkImports(setup.module, door.functions, declaredPrimitives());
     this.#threadPointer = door.threadPointer;
