@@ -4,12 +4,10 @@ import { GuestDriver } from "../../../machine/simulated/guest-driver.ts";
 import { operations } from "../../../machine/simulated/guest-script.ts";
 import { CoveHost, FREE_MEMORY, HOST_CODE, HUGE, PAGE, TVM_MEMORY } from "../support/simulated/cove-host.ts";
 import type { Tvm } from "../support/simulated/cove-host.ts";
-import { EVERY, Eid, Hsm, Sbi, errorName } from "../support/simulated/sbi.ts";
+import { EVERY, Eid, Hsm, Rfence, Sbi, errorName } from "../support/simulated/sbi.ts";
 import type { SbiError } from "../support/simulated/sbi.ts";
 
 /** HSM, IPI and RFENCE: what one hart asks of others; and COVH calls that are refused because of another hart. */
-
-const Rfence = { fenceI: 0, sfenceVma: 1, sfenceVmaAsid: 2 } as const;
 
 for (const guestFiles of [3, undefined]) {
   describe(guestFiles === undefined ? "with the firmware's IPIs" : "with an IMSIC", () => {

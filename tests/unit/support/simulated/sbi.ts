@@ -44,6 +44,8 @@ export type CovhName = keyof typeof Covh;
 
 export const Covg = { addMmioRegion: 0, removeMmioRegion: 1, shareMemory: 2, unshareMemory: 3 } as const;
 
+export const Rfence = { fenceI: 0, sfenceVma: 1, sfenceVmaAsid: 2 } as const;
+
 export const Hsm = { start: 0, stop: 1, status: 2, suspend: 3 } as const;
 
 export const Sbi = {
