@@ -13,7 +13,7 @@ import { allocateZeroed, alignUp } from "../lib/heap";
 import { PAGE_SIZE } from "../lib/records";
 import { bytesStartWith, textLength } from "../lib/text";
 import { GUEST_DATA_PAGES, GUEST_IMAGE_IN_HOST, HOST_IMAGE } from "../lib/tvm-map";
-import { MAX_HOLES, MAX_RAM_RANGES, Range, state, TellusState } from "./state";
+import { MAX_HOLES, MAX_RAM_RANGES, Range, ResetTest, state, TellusState } from "./state";
 
 /** Reads the device tree that tellus was started with. */
 
@@ -170,17 +170,22 @@ function placeInterruptFiles(machine: TellusState, reg: u64, length: u64, stride
   }
 }
 
-/** Boot argument for the reset test (scenarios/reset.ts). */
-const RESET_ARGUMENT: string = "tellus.reset";
-
+/** The boot arguments ask for a reset test (scenarios/reset.ts), or for nothing. */
 function readBootArguments(machine: TellusState, cursor: FdtCursor): void {
   fdtOpen(cursor, machine.fdt);
   while (cursor.next() != FdtToken.End) {
     if (cursor.token != FdtToken.Property || cursor.depth != 2 || !cursor.isProperty("bootargs")) continue;
-    for (let at: u64 = 0; at + <u64>textLength(RESET_ARGUMENT) < cursor.valueLength; at++) {
-      if (bytesStartWith(cursor.value + at, RESET_ARGUMENT)) machine.resetTest = 1;
-    }
+    if (valueContains(cursor, "tellus.reset")) machine.resetTest = ResetTest.Own;
+    if (valueContains(cursor, "tellus.await-reset")) machine.resetTest = ResetTest.Await;
   }
+}
+
+/** True if `text` is anywhere in the value of the property just read. */
+function valueContains(cursor: FdtCursor, text: string): bool {
+  for (let at: u64 = 0; at + <u64>textLength(text) < cursor.valueLength; at++) {
+    if (bytesStartWith(cursor.value + at, text)) return true;
+  }
+  return false;
 }
 
 /** The largest stretch of RAM range `index` without holes, in `result`. */

@@ -18,7 +18,7 @@ export class TellusState {
   hasStimecmp: u32;
   /** 1 if the senvcfg CSR exists. */
   hasEnvironment: u32;
-  /** 1 if the boot arguments ask for the reset test. */
+  /** ResetTest, from the boot arguments. */
   resetTest: u32;
   /** u64 addresses of the harts' interrupt files, in device-tree order; 0 without an IMSIC. */
   interruptFiles: usize;
@@ -41,6 +41,15 @@ export class TellusState {
   hole(index: u32): Range {
     return changetype<Range>(changetype<usize>(this) + HOLE_OFFSET + ((<usize>index) << 4));
   }
+}
+
+/** The reset test that the boot arguments ask for. */
+export const enum ResetTest {
+  None = 0,
+  /** tellus resets the machine. */
+  Own = 1,
+  /** Somebody else resets it. */
+  Await = 2,
 }
 
 /** [start, end) in guest physical addresses of this VM. */
