@@ -4,6 +4,7 @@ import path from "node:path";
 import { compileTypeScript } from "../../tools/build/assemblyscript.ts";
 import { IMAGE_BASE } from "../../tools/build/modules.ts";
 import { buildFolder, repository } from "../../tools/repository.ts";
+import { substitute } from "../../tools/test/substitute.ts";
 import { MachineFault } from "./errors.ts";
 
 /**
@@ -19,7 +20,7 @@ export interface HypervisorModule {
 
 /** Room that text has in the image. Nothing is there in simulated RAM. */
 const TEXT_ROOM = 256 * 1024;
-const DATA_BASE = IMAGE_BASE + TEXT_ROOM;
+export const DATA_BASE = IMAGE_BASE + TEXT_ROOM;
 const CACHE = path.join(buildFolder, "simulated");
 
 let loaded: Promise<HypervisorModule> | undefined;
@@ -43,6 +44,7 @@ export function declaredPrimitives(): string[] {
 }
 
 async function load(): Promise<HypervisorModule> {
+  if (substitute.wasm !== undefined) return hypervisorModuleFrom(substitute.wasm, DATA_BASE);
   const file = path.join(CACHE, `${sourceDigest()}.wasm`);
   if (!existsSync(file)) {
     mkdirSync(CACHE, { recursive: true });

@@ -258,7 +258,7 @@ export class Machine {
     if (pending.sleeping) {
       pending.attempts--;
     } else if (attempt === "trapped") {
-      if (this.entries === entries) this.#arrive(hart);
+      if (this.entries === entries) this.#arrive(hart, true);
       else this.#afterEntry(hart);
     } else if (typeof attempt === "object") {
       context.pending = undefined;
@@ -283,13 +283,13 @@ export class Machine {
   }
 
   /** The hart has just entered a guest, or a trap went to the guest itself: does that end the instruction that its vCPU was at? */
-  #arrive(hart: Hart): void {
+  #arrive(hart: Hart, delegatedTrap = false): void {
     const context = this.contextOf(hart);
     context.hart = hart;
     const { pending } = context;
-    if (!pending || hart.pc === pending.pc) return;
+    if (!pending || (hart.pc === pending.pc && !delegatedTrap)) return;
     context.pending = undefined;
-    if (hart.pc === pending.next) {
+    if (hart.pc === pending.next && !delegatedTrap) {
       const { operation } = pending;
       const answer = { error: BigInt.asIntN(64, hart.registers[10]), value: hart.registers[11] };
       const register = operation.kind === "load" || operation.kind === "csr" ? operation : undefined;

@@ -37,7 +37,7 @@ export interface TvmPlan {
 }
 
 /**
- * A host that knows the protocol, on hart 0 of a machine that is checked after every entry. It takes memory to give away from FREE_MEMORY
+ * A host that knows the protocol, on the hart that the hypervisor starts it on, of a machine that is checked after every entry. It takes memory to give away from FREE_MEMORY
  * upwards.
  */
 export class CoveHost extends GuestDriver {
@@ -56,7 +56,9 @@ export class CoveHost extends GuestDriver {
   #info: { statePages: number; vcpuPages: number } | undefined;
 
   private constructor(machine: Machine) {
-    super(machine, machine.options.bootHart);
+    const running = machine.harts.find(({ state }) => state === "guest");
+    assert(running, "the host does not run");
+    super(machine, running.id);
     this.checker = Checker.attach(machine);
   }
 
