@@ -55,9 +55,9 @@ export class Hart {
   nextVmid: u64;
   vmidGeneration: u64;
 
-  // ---- floating point and vector owners (vm/extension-state.ts)
-  fpOwner: usize;
-  vectorOwner: usize;
+  // ---- vm/extension-state.ts
+  /** The vCPU whose floating-point and vector registers are in the machine, 0 before any. */
+  extensionOwner: usize;
 
   // ---- interrupts
   /** Supervisor-level IMSIC page of this hart, 0 if none. */

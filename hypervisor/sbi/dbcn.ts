@@ -28,7 +28,7 @@ const MAX_BYTES: u64 = 4096;
 export function dbcnCall(hart: Hart, caller: Vcpu, fid: u64): i64 {
   if (fid > <u64>Dbcn.WriteByte) return SBI_NOT_SUPPORTED;
   if (caller.vm.kind == VmKind.Tvm) {
-    exitForwardedCall(hart, caller, PendingExit.ForwardedCall);
+    exitForwardedCall(hart, caller, PendingExit.ForwardedCall, fid == <u64>Dbcn.WriteByte ? 1 : 3);
     return SBI_PENDING;
   }
   if (fid == <u64>Dbcn.WriteByte) {

@@ -46,7 +46,8 @@ export function handleEcall(hart: Hart, vcpu: Vcpu): void {
     return;
   }
   const answer = dispatch(hart, vcpu);
-  if (hart.vcpu != vcpu || answer == SBI_PENDING) return;
+  if (answer == SBI_PENDING) return;
+  if (hart.vcpu != vcpu) return;
   vcpu.a0 = answer < 0 ? <u64>answer : 0;
   vcpu.a1 = answer < 0 ? 0 : <u64>answer;
 }
@@ -54,21 +55,22 @@ export function handleEcall(hart: Hart, vcpu: Vcpu): void {
 function dispatch(hart: Hart, vcpu: Vcpu): i64 {
   const fid = vcpu.a6;
   if (vcpu.a7 >> 32 != 0) return SBI_NOT_SUPPORTED;
+  // In the order of how often each is made.
   switch (<u32>vcpu.a7) {
     case EID_COVH:
       return covhCall(hart, vcpu, fid);
-    case EID_COVG:
-      return covgCall(hart, vcpu, fid);
+    case EID_DBCN:
+      return dbcnCall(hart, vcpu, fid);
+    case EID_LEGACY_PUTCHAR:
+      return legacyPutchar(hart, vcpu);
     case EID_TIME:
       return timeCall(hart, vcpu, fid);
     case EID_IPI:
       return ipiCall(hart, vcpu, fid);
     case EID_RFENCE:
       return rfenceCall(hart, vcpu, fid);
-    case EID_DBCN:
-      return dbcnCall(hart, vcpu, fid);
-    case EID_LEGACY_PUTCHAR:
-      return legacyPutchar(hart, vcpu);
+    case EID_COVG:
+      return covgCall(hart, vcpu, fid);
     case EID_LEGACY_GETCHAR:
       return legacyGetchar(hart, vcpu);
     case EID_HSM:

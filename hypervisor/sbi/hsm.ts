@@ -2,7 +2,7 @@ import { Hart, HartRequest } from "../hart";
 import { NOT_MAPPED, translate } from "../memory/gstage";
 import { cas32, csrRead, loadAcquire32 } from "../riscv/hw";
 import { HVIP, VSIE } from "../riscv/csr";
-import { exitByFinalCall, exitNotification, exitWfi, firstInterrupt } from "../vm/exit";
+import { exitByFinalCall, exitNotification, exitWfi, pendingInterrupts } from "../vm/exit";
 import { sendRequest } from "../vm/hart-messages";
 import { postMessage } from "../vm/messages";
 import { Vcpu, VcpuMessage, VcpuState } from "../vm/vcpu";
@@ -84,7 +84,8 @@ function hartStart(hart: Hart, caller: Vcpu, id: u64, address: u64, opaque: u64)
     sendRequest(hart.root.hart(id), HartRequest.Reschedule);
   } else {
     powerOnVcpu(target, address, opaque);
-    exitNotification(hart, caller);
+    // Where the guest starts its vCPU, and with what, is its own business.
+    exitNotification(hart, caller, 1);
   }
   return 0;
 }
@@ -92,7 +93,7 @@ function hartStart(hart: Hart, caller: Vcpu, id: u64, address: u64, opaque: u64)
 /** hart_stop(): never returns to the caller. */
 function hartStop(hart: Hart, caller: Vcpu): i64 {
   if (caller.vm.kind == VmKind.Host) parkHostVcpu(hart);
-  else exitByFinalCall(hart, caller);
+  else exitByFinalCall(hart, caller, 0);
   return SBI_PENDING;
 }
 
@@ -126,6 +127,6 @@ function hartSuspend(hart: Hart, caller: Vcpu, type: u64): i64 {
   caller.a0 = 0;
   caller.a1 = 0;
   if (caller.vm.kind == VmKind.Host) suspendHostVcpu(hart);
-  else if (firstInterrupt(csrRead(VSIE), csrRead(HVIP)) == 0) exitWfi(hart, caller, WFI);
+  else if (pendingInterrupts(csrRead(VSIE), csrRead(HVIP)) == 0) exitWfi(hart, caller, WFI);
   return SBI_PENDING;
 }

@@ -14,7 +14,7 @@ import { SBI_PENDING } from "./errors";
 /** console_putchar(byte), EID 1: 0. */
 export function legacyPutchar(hart: Hart, caller: Vcpu): i64 {
   if (caller.vm.kind == VmKind.Tvm) {
-    exitForwardedCall(hart, caller, PendingExit.LegacyCall);
+    exitForwardedCall(hart, caller, PendingExit.LegacyCall, 1);
     return SBI_PENDING;
   }
   writeLowByteOfA0(caller);
@@ -25,7 +25,7 @@ export function legacyPutchar(hart: Hart, caller: Vcpu): i64 {
 /** console_getchar(), EID 2: the byte, or -1 if there is none. */
 export function legacyGetchar(hart: Hart, caller: Vcpu): i64 {
   if (caller.vm.kind == VmKind.Tvm) {
-    exitForwardedCall(hart, caller, PendingExit.LegacyCall);
+    exitForwardedCall(hart, caller, PendingExit.LegacyCall, 0);
     return SBI_PENDING;
   }
   caller.a0 = <u64>(<i64>getChar());

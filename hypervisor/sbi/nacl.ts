@@ -1,6 +1,6 @@
 import { pinPages, unpinPages } from "../memory/guest-access";
 import { PAGE_SIZE } from "../riscv/pte";
-import { NACL_PAGES } from "../vm/nacl-memory";
+import { NACL_CSR_ANCHOR, NACL_PAGES } from "../vm/nacl-memory";
 import { Vcpu } from "../vm/vcpu";
 import { SBI_INVALID_ADDRESS, SBI_INVALID_PARAM, SBI_NOT_SUPPORTED } from "./errors";
 
@@ -41,6 +41,7 @@ function setShmem(caller: Vcpu, gpaLow: u64, gpaHigh: u64, flags: u64): i64 {
   if (hpa == 0) return SBI_INVALID_ADDRESS;
   dropNaclMemory(caller);
   caller.naclHpa = hpa;
+  caller.naclCsrs = hpa + NACL_CSR_ANCHOR;
   caller.naclGpa = gpaLow;
   return 0;
 }

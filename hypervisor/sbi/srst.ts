@@ -32,6 +32,6 @@ export function srstCall(hart: Hart, caller: Vcpu, fid: u64): i64 {
     return reason >= RESERVED_END && reason < VALUE_END ? SBI_NOT_SUPPORTED : SBI_INVALID_PARAM;
   }
   if (caller.vm.kind == VmKind.Host) resetMachine(<u32>type, <u32>reason);
-  else exitByFinalCall(hart, caller);
+  else exitByFinalCall(hart, caller, 2);
   return SBI_PENDING;
 }

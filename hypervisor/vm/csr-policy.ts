@@ -9,7 +9,6 @@ import {
   ENVCFG_STCE,
   EXC_BREAKPOINT,
   EXC_ECALL_U,
-  EXC_ILLEGAL,
   EXC_INST_ACCESS,
   EXC_INST_MISALIGNED,
   EXC_INST_PAGE,
@@ -68,6 +67,7 @@ import { csrClear, csrExists, csrRead, csrSet, csrWrite, hfenceGvmaAll, sbiCall 
  * | what                              | control                  | VM gets it | why |
  * | --------------------------------- | ------------------------ | ---------- | --- |
  * | own exceptions, ecall from VU     | hedeleg                  | yes | nobody else is concerned |
+ * | own illegal instructions (2)       | hedeleg                  | after us | the first use of floating point or vectors is one (vm/extension-state.ts); the others are injected |
  * | own access faults (1, 5, 7)       | hedeleg                  | yes | RAM that is not the VM's is not in its G-stage, so what is left is a hole or a bus error of its own device: architecture-exact in the VM, of no use to us. A touch of memory given away is a guest page fault, which comes here |
  * | guest page faults, virtual instr. | (cannot be delegated)    | no  | |
  * | ecall from VS, double trap (16), software check (18), hardware error (19) | hedeleg | no | ours; extensions that are off; machine faults |
@@ -99,7 +99,6 @@ import { csrClear, csrExists, csrRead, csrSet, csrWrite, hfenceGvmaAll, sbiCall 
 const DELEGATED_EXCEPTIONS: u64 =
   (1 << EXC_INST_MISALIGNED) |
   (1 << EXC_INST_ACCESS) |
-  (1 << EXC_ILLEGAL) |
   (1 << EXC_BREAKPOINT) |
   (1 << EXC_LOAD_MISALIGNED) |
   (1 << EXC_LOAD_ACCESS) |

@@ -1,22 +1,11 @@
 import { Hart } from "../hart";
 import { EXC_ECALL_VS, EXC_VIRTUAL_INST, IRQ_SEI, IRQ_SSI, IRQ_STI, SCAUSE_INTERRUPT } from "../riscv/csr";
 import { storeRelease32, write32, write64 } from "../riscv/hw";
-import { shownArguments } from "./exit-arguments";
-import {
-  NACL_A0,
-  NACL_A7,
-  NACL_HTIMEDELTA,
-  NACL_HTINST,
-  NACL_HTVAL,
-  NACL_VSIE,
-  NACL_VSTIMECMP,
-  naclWrite,
-} from "./nacl-memory";
-import { disarmHostTimer, hasGuestComparator } from "./timer";
+import { NACL_A0, NACL_HTIMEDELTA, NACL_HTINST, NACL_HTVAL, NACL_VSIE, NACL_VSTIMECMP } from "./nacl-memory";
 import { PendingExit, Vcpu, VcpuState } from "./vcpu";
 import { releaseVm } from "./vm-table";
 import { WaitReason } from "./wait";
-import { loadWorld, saveWorld } from "./world-switch";
+import { leaveTvm } from "./world-switch";
 
 /**
  * The ways in which a TVM vCPU stops running and the host vCPU that ran it goes on, with CpuRun answered (CoVE 0.7 §9.4.16). What the host
@@ -36,28 +25,30 @@ import { loadWorld, saveWorld } from "./world-switch";
  * moment its state is stored, so that comes last.
  */
 
+const VSIE_INTERRUPTS: u64 = (1 << IRQ_SSI) | (1 << IRQ_STI) | (1 << IRQ_SEI);
+
 const RESUMABLE: u64 = 0;
 const TERMINATED: u64 = 1;
 
-/** A call that the host answers: `pending` says how CpuRun takes the answer to the guest. */
-export function exitForwardedCall(hart: Hart, vcpu: Vcpu, pending: PendingExit): void {
+/** A call with `shown` arguments that the host answers: `pending` says how CpuRun takes the answer to the guest. */
+export function exitForwardedCall(hart: Hart, vcpu: Vcpu, pending: PendingExit, shown: u32 = 2): void {
   vcpu.pending = pending;
-  showCall(hart.hostVcpu, vcpu);
+  showCall(hart.hostVcpu, vcpu, shown);
   leave(hart, vcpu, VcpuState.Runnable, RESUMABLE, EXC_ECALL_VS);
 }
 
-/** A call that has succeeded (its vCPU goes on with a0 = a1 = 0) and that the host is told of. */
-export function exitNotification(hart: Hart, vcpu: Vcpu): void {
-  showCall(hart.hostVcpu, vcpu);
+/** A call that has succeeded (its vCPU goes on with a0 = a1 = 0) and that the host is told of, with `shown` arguments. */
+export function exitNotification(hart: Hart, vcpu: Vcpu, shown: u32 = 2): void {
+  showCall(hart.hostVcpu, vcpu, shown);
   vcpu.pending = PendingExit.None;
   vcpu.a0 = 0;
   vcpu.a1 = 0;
   leave(hart, vcpu, VcpuState.Runnable, RESUMABLE, EXC_ECALL_VS);
 }
 
-/** A call that turns the vCPU off: HSM hart_stop, SRST. */
-export function exitByFinalCall(hart: Hart, vcpu: Vcpu): void {
-  showCall(hart.hostVcpu, vcpu);
+/** A call with `shown` arguments that turns the vCPU off: HSM hart_stop, SRST. */
+export function exitByFinalCall(hart: Hart, vcpu: Vcpu, shown: u32): void {
+  showCall(hart.hostVcpu, vcpu, shown);
   leave(hart, vcpu, VcpuState.Stopped, TERMINATED, EXC_ECALL_VS);
 }
 
@@ -75,7 +66,7 @@ export function exitPageFault(hart: Hart, vcpu: Vcpu, cause: u64, gpa: u64): voi
 
 /** Access to emulated memory: `instruction` is the access as it would be with a0, `value` what a store stores. */
 export function exitMmio(hart: Hart, vcpu: Vcpu, cause: u64, gpa: u64, instruction: u64, value: u64): void {
-  naclWrite(hart.hostVcpu.naclHpa, NACL_A0, value);
+  write64(hart.hostVcpu.naclHpa + NACL_A0, value);
   showFault(hart.hostVcpu, gpa & 3, gpa >> 2, instruction);
   leave(hart, vcpu, VcpuState.Runnable, RESUMABLE, cause);
 }
@@ -91,49 +82,54 @@ export function exitInterrupt(hart: Hart, vcpu: Vcpu, interrupt: u64): void {
   leave(hart, vcpu, VcpuState.Runnable, RESUMABLE, SCAUSE_INTERRUPT | interrupt);
 }
 
-/** The interrupt that a host vCPU with these vsie and hvip takes first (IRQ_SEI, IRQ_SSI, IRQ_STI), or 0. */
-export function firstInterrupt(vsie: u64, hvip: u64): u64 {
-  const pending = vsie & (hvip >> 1);
+/** The interrupts (bits of vsie) that a host vCPU with these vsie and hvip has to take. */
+// @ts-ignore: decorator
+@inline
+export function pendingInterrupts(vsie: u64, hvip: u64): u64 {
+  return vsie & (hvip >> 1) & VSIE_INTERRUPTS;
+}
+
+/** The one of them that is taken first. */
+export function firstInterrupt(pending: u64): u64 {
   if ((pending & (1 << IRQ_SEI)) != 0) return IRQ_SEI;
-  if ((pending & (1 << IRQ_SSI)) != 0) return IRQ_SSI;
-  return (pending & (1 << IRQ_STI)) != 0 ? IRQ_STI : 0;
+  return (pending & (1 << IRQ_SSI)) != 0 ? IRQ_SSI : IRQ_STI;
 }
 
 /** What a host reads after every exit: when the TVM wants to be woken. */
 // @ts-ignore: decorator
 @inline
 export function showTimer(host: Vcpu, vcpu: Vcpu): void {
-  const memory = host.naclHpa;
-  if (memory == 0) return;
-  write64(memory + NACL_VSTIMECMP, vcpu.vstimecmp);
-  write64(memory + NACL_VSIE, vcpu.vsie);
-  write64(memory + NACL_HTIMEDELTA, vcpu.htimedelta - host.htimedelta);
+  const csrs = host.naclCsrs;
+  write64(csrs + NACL_VSTIMECMP, vcpu.vstimecmp);
+  write64(csrs + NACL_VSIE, vcpu.vsie);
+  write64(csrs + NACL_HTIMEDELTA, vcpu.htimedelta - host.htimedelta);
 }
 
-/** Shows the call that the registers hold: exactly the arguments it has, so that nothing else of the guest gets out. */
-function showCall(host: Vcpu, vcpu: Vcpu): void {
-  const memory = host.naclHpa;
-  if (memory == 0) return;
-  const shown = shownArguments(vcpu.a7, vcpu.a6);
-  write64(memory + NACL_A0, shown > 0 ? vcpu.a0 : 0);
-  write64(memory + NACL_A0 + 8, shown > 1 ? vcpu.a1 : 0);
-  write64(memory + NACL_A0 + 16, shown > 2 ? vcpu.a2 : 0);
-  write64(memory + NACL_A0 + 24, 0);
-  write64(memory + NACL_A0 + 32, 0);
-  write64(memory + NACL_A0 + 40, 0);
-  write64(memory + NACL_A7 - 8, vcpu.a6);
-  write64(memory + NACL_A7, vcpu.a7);
-  write64(memory + NACL_HTVAL, 0);
-  write64(memory + NACL_HTINST, 0);
-  host.vstval = 0;
+/**
+ * Shows the call that the registers hold: `shown` (0-3) arguments. Registers that are no argument of the call can hold anything of the guest's,
+ * and are shown as 0.
+ */
+function showCall(host: Vcpu, vcpu: Vcpu, shown: u32): void {
+  const registers = host.naclHpa;
+  write64(registers + NACL_A0, shown > 0 ? vcpu.a0 : 0);
+  write64(registers + NACL_A0 + 8, shown > 1 ? vcpu.a1 : 0);
+  write64(registers + NACL_A0 + 16, shown > 2 ? vcpu.a2 : 0);
+  write64(registers + NACL_A0 + 24, 0);
+  write64(registers + NACL_A0 + 32, 0);
+  write64(registers + NACL_A0 + 40, 0);
+  write64(registers + NACL_A0 + 48, vcpu.a6);
+  write64(registers + NACL_A0 + 56, vcpu.a7);
+  showFault(host, 0, 0, 0);
 }
 
+/** Shows where and what a fault was; all 0 for what is none. */
+// @ts-ignore: decorator
+@inline
 function showFault(host: Vcpu, stval: u64, htval: u64, htinst: u64): void {
+  const csrs = host.naclCsrs;
+  write64(csrs + NACL_HTVAL, htval);
+  write64(csrs + NACL_HTINST, htinst);
   host.vstval = stval;
-  const memory = host.naclHpa;
-  if (memory == 0) return;
-  write64(memory + NACL_HTVAL, htval);
-  write64(memory + NACL_HTINST, htinst);
 }
 
 /** Switches to the host's vCPU with CpuRun answered, and lets go of `vcpu`, which is in `state` from then on. */
@@ -142,14 +138,11 @@ function leave(hart: Hart, vcpu: Vcpu, state: VcpuState, outcome: u64, cause: u6
   const vm = vcpu.vm;
   // A call that waits for other harts is made again when the vCPU goes on: its sepc is still at it.
   write32(hart.waitReasonAddress(), WaitReason.None);
-  saveWorld(hart, vcpu);
-  showTimer(host, vcpu);
   host.vscause = cause;
   host.a0 = 0;
   host.a1 = outcome;
-  write32(host.stateAddress(), VcpuState.Running);
-  if (hasGuestComparator(hart.root)) disarmHostTimer();
-  loadWorld(hart, host);
+  leaveTvm(hart, host, vcpu);
+  showTimer(host, vcpu);
   storeRelease32(vcpu.stateAddress(), state);
   releaseVm(vm);
 }

@@ -1,60 +1,79 @@
 import { Hart } from "../hart";
 import { EXT_CLEAN, SSTATUS, SSTATUS_FS, SSTATUS_FS_SHIFT, SSTATUS_VS, SSTATUS_VS_SHIFT } from "../riscv/csr";
-import { csrRead, csrWrite, fpRestore, fpSave, read64, vectorRestore, vectorSave, write64 } from "../riscv/hw";
+import { csrRead, csrSet, csrWrite, fpRestore, fpSave, read64, vectorRestore, vectorSave, write64 } from "../riscv/hw";
 import { Vcpu } from "./vcpu";
 
 /**
- * Floating-point and vector registers. Each hart's files have an owner, a vCPU; they are stored when it leaves and has changed them
- * (sstatus.FS / VS = Dirty, which the hardware sets whatever vsstatus says), and loaded whenever the owner changes, so that a VM
- * never finds another one's values. Loading on first use instead would need illegal-instruction exceptions, which VMs take themselves.
+ * Floating-point and vector registers. Those of a hart belong to one vCPU, their owner, and only the owner can touch them: with
+ * sstatus.FS and VS off, no instruction of a guest reaches them, whatever its vsstatus says.
  *
- * While a vCPU is current, sstatus.FS and VS are Clean or Dirty, never Off: vsstatus is the guest's own switch.
+ *   - A host vCPU owns them whenever it runs: nothing of a TVM is left in them then, not even for a speculative read.
+ *   - A TVM vCPU is entered with FS and VS off. Its first use is an illegal instruction, which comes to us (they are not delegated): the
+ *     owner's registers are stored, its own are loaded, and the instruction is executed again. A TVM that uses none costs nothing.
+ *
+ * What is in the machine is stored when the owner changes, if the owner changed it (FS or VS is Dirty; the hardware sets that
+ * whatever vsstatus says). A host vCPU's sstatus always says Clean or Dirty, a TVM vCPU's record always says Off.
  */
 
-const FS_CLEAN: u64 = EXT_CLEAN << SSTATUS_FS_SHIFT;
-const VS_CLEAN: u64 = EXT_CLEAN << SSTATUS_VS_SHIFT;
-const STATUS_FIELDS: u64 = SSTATUS_FS | SSTATUS_VS;
+/** sstatus.FS and VS. */
+export const EXTENSION_FIELDS: u64 = SSTATUS_FS | SSTATUS_VS;
+/** sstatus.FS and VS of registers that are as they were loaded. */
+export const EXTENSIONS_CLEAN: u64 = (EXT_CLEAN << SSTATUS_FS_SHIFT) | (EXT_CLEAN << SSTATUS_VS_SHIFT);
 
 /**
- * Stores what the current vCPU has changed of its registers, given its `sstatus`; returns that with both files marked clean.
- * The registers stay in the machine.
+ * The current TVM vCPU took an illegal-instruction exception. If the registers are not its own yet they are now, and the result is true: the
+ * instruction is to be tried again.
+ */
+export function grantExtensions(hart: Hart, vcpu: Vcpu): bool {
+  if (hart.extensionOwner == changetype<usize>(vcpu)) return false;
+  csrSet(SSTATUS, EXTENSIONS_CLEAN);
+  if (hart.extensionOwner != 0) {
+    const owner = changetype<Vcpu>(hart.extensionOwner);
+    storeRegisters(owner, owner.sstatus);
+    owner.sstatus = (owner.sstatus & ~EXTENSION_FIELDS) | EXTENSIONS_CLEAN;
+  }
+  loadRegisters(hart, vcpu);
+  csrWrite(SSTATUS, (csrRead(SSTATUS) & ~EXTENSION_FIELDS) | EXTENSIONS_CLEAN);
+  return true;
+}
+
+/**
+ * The host vCPU is about to be entered again after a run of `vcpu`, whose `sstatus` at the exit is given: the registers become the host's.
  */
 // @ts-ignore: decorator
 @inline
-export function saveExtensionState(vcpu: Vcpu, sstatus: u64): u64 {
-  if ((sstatus & SSTATUS_FS) == SSTATUS_FS && vcpu.fpArea != 0) fpSave(vcpu.fpArea);
-  if ((sstatus & SSTATUS_VS) == SSTATUS_VS && vcpu.vectorArea != 0) vectorSave(vcpu.vectorArea);
-  return (sstatus & ~STATUS_FIELDS) | FS_CLEAN | VS_CLEAN;
+export function returnExtensions(hart: Hart, host: Vcpu, vcpu: Vcpu, sstatus: u64): void {
+  if (hart.extensionOwner == changetype<usize>(host)) return;
+  storeRegisters(vcpu, sstatus);
+  loadRegisters(hart, host);
 }
 
-/** Loads the registers of `vcpu` unless they are in the machine. sstatus.FS and VS are not Off. */
-// @ts-ignore: decorator
-@inline
-export function loadExtensionState(hart: Hart, vcpu: Vcpu): void {
-  const owner = changetype<usize>(vcpu);
-  if (hart.fpOwner != owner) {
-    if (vcpu.fpArea != 0) fpRestore(vcpu.fpArea);
-    hart.fpOwner = owner;
-  }
-  if (hart.vectorOwner != owner) {
-    if (vcpu.vectorArea != 0) vectorRestore(vcpu.vectorArea);
-    hart.vectorOwner = owner;
-  }
+/** The registers become those of a host vCPU that was reset, whose sstatus is in the machine: what was in them is nobody's. */
+export function loadExtensions(hart: Hart, host: Vcpu): void {
+  loadRegisters(hart, host);
 }
 
-/** The areas of this hart's next vCPU were written behind its back (reset): whatever is in the machine is nobody's. */
-export function disownExtensionState(hart: Hart): void {
-  hart.fpOwner = 0;
-  hart.vectorOwner = 0;
+/** Stores the registers of their owner as far as its `sstatus` says that it changed them. FS and VS are not Off. */
+function storeRegisters(owner: Vcpu, sstatus: u64): void {
+  if ((sstatus & SSTATUS_FS) == SSTATUS_FS && owner.fpArea != 0) fpSave(owner.fpArea);
+  if ((sstatus & SSTATUS_VS) == SSTATUS_VS && owner.vectorArea != 0) vectorSave(owner.vectorArea);
 }
 
-/** f`index` of the current vCPU. */
+/** FS and VS are not Off. */
+function loadRegisters(hart: Hart, vcpu: Vcpu): void {
+  if (vcpu.fpArea != 0) fpRestore(vcpu.fpArea);
+  if (vcpu.vectorArea != 0) vectorRestore(vcpu.vectorArea);
+  hart.extensionOwner = changetype<usize>(vcpu);
+}
+
+/** f`index` of the current vCPU, which just used it, so owns it. */
 export function readFpRegister(vcpu: Vcpu, index: u32): u64 {
-  csrWrite(SSTATUS, saveExtensionState(vcpu, csrRead(SSTATUS)));
+  const sstatus = csrRead(SSTATUS);
+  storeRegisters(vcpu, sstatus);
   return read64(<u64>vcpu.fpArea + ((<u64>index) << 3));
 }
 
-/** Writes f`index` of a vCPU that is not current; its guest sees its floating-point state as changed. */
+/** Writes f`index` of a TVM vCPU that is not current; its guest sees its floating-point state as changed. */
 export function writeFpRegister(vcpu: Vcpu, index: u32, value: u64): void {
   write64(<u64>vcpu.fpArea + ((<u64>index) << 3), value);
   vcpu.vsstatus |= SSTATUS_FS;

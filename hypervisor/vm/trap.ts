@@ -34,6 +34,7 @@ import {
 import { csrClear, csrRead, csrWrite } from "../riscv/hw";
 import { hostGuestFileMask } from "../devices/imsic";
 import { exitFatal, exitInterrupt, exitPageFault, exitWfi } from "./exit";
+import { grantExtensions } from "./extension-state";
 import { FETCH_FAULTED, fetchInstruction } from "./fetch";
 import { acknowledgeInterrupt } from "./hart-messages";
 import { injectException } from "./inject";
@@ -67,6 +68,8 @@ export function handleTrap(hart: Hart, cause: u64): void {
     case <u32>EXC_LOAD_GUEST_PAGE:
     case <u32>EXC_STORE_GUEST_PAGE:
       return guestPageFault(hart, hart.vcpu, cause);
+    case <u32>EXC_ILLEGAL:
+      return illegalInstruction(hart, hart.vcpu);
     case <u32>EXC_VIRTUAL_INST:
       return virtualInstruction(hart, hart.vcpu);
     default:
@@ -114,6 +117,12 @@ function regionOf(vm: Vm, gpa: u64): u32 {
   const type = regionTypeAt(vm, gpa);
   lockRelease(lockOfVm(vm));
   return type;
+}
+
+/** A TVM's first use of floating point or vectors; any other illegal instruction is the guest's own affair. */
+function illegalInstruction(hart: Hart, vcpu: Vcpu): void {
+  if (vcpu.vm.kind == VmKind.Tvm && grantExtensions(hart, vcpu)) return;
+  injectException(EXC_ILLEGAL, csrRead(STVAL));
 }
 
 /** What VS-mode may not do although HS-mode may: WFI of a TVM is an exit; everything else does not exist in a VM. */

@@ -1,20 +1,18 @@
 import { thisHart } from "../hart";
 import {
   COUNTEREN_TM,
-  EXT_CLEAN,
   HSTATUS_SPV,
   HSTATUS_SPVP,
   HSTATUS_VGEIN_SHIFT,
   HSTATUS_VSXL64,
   HSTATUS_VTW,
-  SSTATUS_FS_SHIFT,
   SSTATUS_SPP,
   SSTATUS_UXL64,
-  SSTATUS_VS_SHIFT,
 } from "../riscv/csr";
 import { storeRelease32, zeroBytes } from "../riscv/hw";
 import { OptionalState } from "./csr-policy";
 import { hostGuestFile } from "../devices/imsic";
+import { EXTENSIONS_CLEAN } from "./extension-state";
 import { postMessage } from "./messages";
 import { TIMER_NEVER } from "./timer";
 import { PendingExit, Vcpu, VcpuMessage, VcpuState } from "./vcpu";
@@ -53,8 +51,7 @@ export function resetVcpu(vcpu: Vcpu, pc: u64, opaque: u64): void {
   vcpu.a0 = <u64>vcpu.id;
   vcpu.a1 = opaque;
   vcpu.sepc = pc;
-  // Both register files are always loaded before the vCPU is entered, so "clean" is what they are.
-  vcpu.sstatus = SSTATUS_UXL64 | SSTATUS_SPP | (EXT_CLEAN << SSTATUS_FS_SHIFT) | (EXT_CLEAN << SSTATUS_VS_SHIFT);
+  vcpu.sstatus = SSTATUS_UXL64 | SSTATUS_SPP | (vcpu.vm.kind == VmKind.Host ? EXTENSIONS_CLEAN : 0);
   vcpu.vsstatus = SSTATUS_UXL64;
   vcpu.hstatus = HSTATUS_VSXL64 | HSTATUS_SPV | HSTATUS_SPVP | (vcpu.vgein << HSTATUS_VGEIN_SHIFT);
   if (vcpu.vm.kind == VmKind.Tvm) vcpu.hstatus |= HSTATUS_VTW;

@@ -114,6 +114,8 @@ export class Vcpu {
 
   // ---- NACL shared memory of this vCPU: pinned pages of its own VM, 0 if none (sbi/nacl.ts)
   naclHpa: u64;
+  /** The CSRs in that memory: naclHpa + NACL_CSR_ANCHOR. */
+  naclCsrs: u64;
   naclGpa: u64;
 
   // ---- interrupts
@@ -175,17 +177,16 @@ export const enum VcpuMessage {
 
 /** What the parent must complete before the vCPU goes on. */
 export const enum PendingExit {
+  /** Nothing (page fault, interrupt, wfi, notification). */
   None = 0,
   /** a0, a1 come from the NACL scratch registers. */
   ForwardedCall = 1,
-  /** The load's value comes from the scratch A0. */
-  MmioLoad = 2,
-  MmioStore = 3,
-  /** Like ForwardedCall, then the region change is completed or undone. */
-  ShareMemory = 4,
-  UnshareMemory = 5,
-  /** Nothing to complete (page fault, interrupt, wfi, notification). */
-  Notification = 6,
   /** Legacy SBI call: only a0 comes from the NACL scratch registers. */
-  LegacyCall = 7,
+  LegacyCall = 2,
+  /** The load's value comes from the scratch A0. */
+  MmioLoad = 3,
+  MmioStore = 4,
+  /** Like ForwardedCall, then the region change is completed or undone. */
+  ShareMemory = 5,
+  UnshareMemory = 6,
 }

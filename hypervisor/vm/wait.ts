@@ -9,7 +9,7 @@ import { NO_TARGET, nextTarget } from "./hart-mask";
 import { fencesServed, hasMessages, postMessage, serveMessages } from "./messages";
 import { Vcpu, VcpuMessage, VcpuState } from "./vcpu";
 import { resetVcpu } from "./vcpu-init";
-import { startWorld } from "./world-switch";
+import { startHost } from "./world-switch";
 
 /**
  * Waiting is a state of a hart (Hart.waitReason), not a loop: `trap` ends with `settle`, which looks whether the reason is over, and otherwise
@@ -136,7 +136,7 @@ export function startHostVcpu(hart: Hart, pc: u64, opaque: u64): void {
   const host = hart.hostVcpu;
   resetVcpu(host, pc, opaque);
   write32(hart.waitReasonAddress(), WaitReason.None);
-  startWorld(hart, host);
+  startHost(hart, host);
 }
 
 /** HSM hart_suspend of the host vCPU, which has its result: it goes on when one of the interrupts that it enables is pending. */

@@ -10,8 +10,6 @@ import {
   SENVCFG,
   SEPC,
   SSTATUS,
-  SSTATUS_FS,
-  SSTATUS_VS,
   VSATP,
   VSCAUSE,
   VSEPC,
@@ -23,90 +21,129 @@ import {
   VSTVAL,
   VSTVEC,
 } from "../riscv/csr";
-import { csrRead, csrSet, csrSwap, csrWrite, write32 } from "../riscv/hw";
+import { csrRead, csrSwap, csrWrite, write32 } from "../riscv/hw";
 import { OptionalState, VS_INTERRUPTS } from "./csr-policy";
-import { disownExtensionState, loadExtensionState, saveExtensionState } from "./extension-state";
+import { EXTENSION_FIELDS, loadExtensions, returnExtensions } from "./extension-state";
 import { hasMessages, serveMessages } from "./messages";
-import { refreshFirmwareTimer } from "./timer";
+import { armHostTimer, disarmHostTimer, refreshFirmwareTimer } from "./timer";
 import { Vcpu, VcpuState } from "./vcpu";
 
 /**
- * Which vCPU's supervisor state is in this hart. While a vCPU is current its VS-level CSRs, sepc, sstatus and hstatus are in the machine
- * and its record is out of date; general registers are always in the record (trap.S), and hart.current tells it whose to load.
+ * Which vCPU's supervisor state is in this hart: the host's, or that of a TVM vCPU that the host runs. While a vCPU is current its VS-level
+ * CSRs, sepc and sstatus are in the machine and its record is out of date; general registers are always in the record (trap.S),
+ * and hart.current tells trap.S whose to load.
  *
- * Every register that a VM can write is listed in both functions; what it cannot write is constant (vm/csr-policy.ts).
+ * Every register that a VM can write is listed in `exchange`; what it cannot write is constant (vm/csr-policy.ts).
  *
  * vsatp is 0 from the moment the old guest's tables may not be walked any more until hgatp and the new guest's state are there: a speculative
  * walk in between finds nothing to walk. No lock is held across a switch.
+ *
+ * A vCPU's state says Running before its address space is entered, which has a full fence, and its messages are looked at after
+ * that; senders post a message first and look at the state then.
  */
 
 const SIE_SEIE: u64 = 1 << IRQ_SEI;
 /** From bit 9 (vsie.SEIE of the host) to bit 12 (hie.SGEIE). */
 const SEIE_TO_SGEIE: u64 = 3;
-
-/** Takes the state of the current vCPU out of the machine. Another vCPU has to be loaded before a guest is entered. */
-export function saveWorld(hart: Hart, vcpu: Vcpu): void {
-  const optional = hart.root.optionalState;
-  vcpu.vsatp = csrSwap(VSATP, 0);
-  vcpu.sepc = csrRead(SEPC);
-  vcpu.sstatus = saveExtensionState(vcpu, csrRead(SSTATUS));
-  vcpu.vsstatus = csrRead(VSSTATUS);
-  vcpu.vsie = csrRead(VSIE);
-  vcpu.vstvec = csrRead(VSTVEC);
-  vcpu.vsscratch = csrRead(VSSCRATCH);
-  vcpu.vsepc = csrRead(VSEPC);
-  vcpu.vscause = csrRead(VSCAUSE);
-  vcpu.vstval = csrRead(VSTVAL);
-  vcpu.hvip = csrRead(HVIP);
-  vcpu.scounteren = csrRead(SCOUNTEREN);
-  vcpu.senvcfg = csrRead(SENVCFG);
-  if ((optional & OptionalState.Timer) != 0) vcpu.vstimecmp = csrRead(VSTIMECMP);
-  if ((optional & OptionalState.Indirect) != 0) vcpu.vsiselect = csrRead(VSISELECT);
-}
+const TIMER_AND_INDIRECT: u64 = OptionalState.Timer | OptionalState.Indirect;
 
 /**
- * Makes `vcpu`, whose state says Running already, the current one: enters its address space, loads its state, and does what other harts
- * asked of it meanwhile. vsatp is 0 and sstatus.FS and VS are not Off (so it is after `saveWorld`).
+ * The TVM vCPU `vcpu`, whose state says Running, becomes current in place of its host. The host's timer and external interrupts end the
+ * run from now on.
  */
-export function loadWorld(hart: Hart, vcpu: Vcpu): void {
+// @ts-ignore: decorator
+@inline
+export function enterTvm(hart: Hart, host: Vcpu, vcpu: Vcpu): void {
   const optional = hart.root.optionalState;
+  host.vsatp = csrSwap(VSATP, 0);
+  host.vsie = csrRead(VSIE);
+  host.sstatus = csrSwap(SSTATUS, vcpu.sstatus);
+  exchange(host, vcpu, optional);
+  write32(host.stateAddress(), VcpuState.Runnable);
   enterAddressSpace(hart, vcpu);
-  loadExtensionState(hart, vcpu);
-  csrWrite(SEPC, vcpu.sepc);
-  csrWrite(SSTATUS, vcpu.sstatus);
-  csrWrite(HSTATUS, vcpu.hstatus);
-  csrWrite(VSSTATUS, vcpu.vsstatus);
-  csrWrite(VSTVEC, vcpu.vstvec);
-  csrWrite(VSSCRATCH, vcpu.vsscratch);
-  csrWrite(VSEPC, vcpu.vsepc);
-  csrWrite(VSCAUSE, vcpu.vscause);
-  csrWrite(VSTVAL, vcpu.vstval);
-  csrWrite(HVIP, vcpu.hvip);
-  csrWrite(HTIMEDELTA, vcpu.htimedelta);
-  csrWrite(SCOUNTEREN, vcpu.scounteren);
-  csrWrite(SENVCFG, vcpu.senvcfg);
-  if ((optional & OptionalState.Timer) != 0) csrWrite(VSTIMECMP, vcpu.vstimecmp);
-  if ((optional & OptionalState.Indirect) != 0) csrWrite(VSISELECT, vcpu.vsiselect);
 
-  // vsie is hie's VS bits; an external interrupt of the host that runs a TVM arrives as SGEI.
-  let enabled = (vcpu.vsie << 1) & VS_INTERRUPTS;
-  const host = hart.hostVcpu;
-  if (vcpu != host) enabled |= (host.vsie & SIE_SEIE) << SEIE_TO_SGEIE;
-  csrWrite(HIE, enabled);
+  // vsie is hie's VS bits. An external interrupt of the host arrives as SGEI.
+  csrWrite(HIE, ((vcpu.vsie << 1) & VS_INTERRUPTS) | ((host.vsie & SIE_SEIE) << SEIE_TO_SGEIE));
   csrWrite(VSATP, vcpu.vsatp);
-
-  hart.vcpu = vcpu;
-  hart.current = changetype<usize>(vcpu);
-  if ((optional & OptionalState.Timer) == 0) refreshFirmwareTimer(hart);
-  // Senders set the message first and look at the state then; enterAddressSpace has a full fence since the state said Running.
+  setCurrent(hart, vcpu);
+  if ((optional & OptionalState.Timer) != 0) armHostTimer(host);
+  else refreshFirmwareTimer(hart);
   if (hasMessages(vcpu)) serveMessages(vcpu);
 }
 
-/** Makes `vcpu` (reset, or saved) the current one of a hart on which no vCPU is: at boot, and when a host vCPU starts. */
-export function startWorld(hart: Hart, vcpu: Vcpu): void {
-  write32(vcpu.stateAddress(), VcpuState.Running);
+/** The host vCPU becomes current again in place of the TVM vCPU that it runs, whose state is in its record then. */
+// @ts-ignore: decorator
+@inline
+export function leaveTvm(hart: Hart, host: Vcpu, vcpu: Vcpu): void {
+  const optional = hart.root.optionalState;
+  vcpu.vsatp = csrSwap(VSATP, 0);
+  vcpu.vsie = csrRead(VSIE);
+  const sstatus = csrSwap(SSTATUS, host.sstatus);
+  vcpu.sstatus = sstatus & ~EXTENSION_FIELDS;
+  exchange(vcpu, host, optional);
+  returnExtensions(hart, host, vcpu, sstatus);
+  write32(host.stateAddress(), VcpuState.Running);
+  enterAddressSpace(hart, host);
+
+  csrWrite(HIE, (host.vsie << 1) & VS_INTERRUPTS);
+  csrWrite(VSATP, host.vsatp);
+  setCurrent(hart, host);
+  if ((optional & OptionalState.Timer) != 0) disarmHostTimer();
+  else refreshFirmwareTimer(hart);
+  if (hasMessages(host)) serveMessages(host);
+}
+
+/** The host vCPU of this hart, which was just reset, becomes current: at boot, and when it is started. No vCPU is current before. */
+export function startHost(hart: Hart, host: Vcpu): void {
+  const optional = hart.root.optionalState;
   csrWrite(VSATP, 0);
-  csrSet(SSTATUS, SSTATUS_FS | SSTATUS_VS);
-  disownExtensionState(hart);
-  loadWorld(hart, vcpu);
+  csrWrite(SSTATUS, host.sstatus);
+  loadExtensions(hart, host);
+  const enabled = (host.vsie << 1) & VS_INTERRUPTS;
+  // What is in the machine is nobody's; it ends in this record, which is out of date from now on.
+  exchange(host, host, optional);
+  write32(host.stateAddress(), VcpuState.Running);
+  enterAddressSpace(hart, host);
+  csrWrite(HIE, enabled);
+  setCurrent(hart, host);
+  if ((optional & OptionalState.Timer) == 0) refreshFirmwareTimer(hart);
+  if (hasMessages(host)) serveMessages(host);
+}
+
+// @ts-ignore: decorator
+@inline
+function setCurrent(hart: Hart, vcpu: Vcpu): void {
+  hart.vcpu = vcpu;
+  hart.current = changetype<usize>(vcpu);
+}
+
+/**
+ * Puts the state of `to` into the machine and what was there into the record of `from`: everything but vsatp, sstatus and vsie. One swap a register is
+ * less work than a read and a write. hstatus and htimedelta are ours: a guest does not change them.
+ */
+// @ts-ignore: decorator
+@inline
+function exchange(from: Vcpu, to: Vcpu, optional: u64): void {
+  from.sepc = csrSwap(SEPC, to.sepc);
+  from.vsstatus = csrSwap(VSSTATUS, to.vsstatus);
+  from.vstvec = csrSwap(VSTVEC, to.vstvec);
+  from.vsscratch = csrSwap(VSSCRATCH, to.vsscratch);
+  from.vsepc = csrSwap(VSEPC, to.vsepc);
+  from.vscause = csrSwap(VSCAUSE, to.vscause);
+  from.vstval = csrSwap(VSTVAL, to.vstval);
+  from.hvip = csrSwap(HVIP, to.hvip);
+  from.scounteren = csrSwap(SCOUNTEREN, to.scounteren);
+  from.senvcfg = csrSwap(SENVCFG, to.senvcfg);
+  csrWrite(HSTATUS, to.hstatus);
+  csrWrite(HTIMEDELTA, to.htimedelta);
+  if ((optional & TIMER_AND_INDIRECT) == TIMER_AND_INDIRECT) {
+    from.vstimecmp = csrSwap(VSTIMECMP, to.vstimecmp);
+    from.vsiselect = csrSwap(VSISELECT, to.vsiselect);
+  } else exchangeOptional(from, to, optional);
+}
+
+/** Machines that have only one of the two, or none. */
+function exchangeOptional(from: Vcpu, to: Vcpu, optional: u64): void {
+  if ((optional & OptionalState.Timer) != 0) from.vstimecmp = csrSwap(VSTIMECMP, to.vstimecmp);
+  if ((optional & OptionalState.Indirect) != 0) from.vsiselect = csrSwap(VSISELECT, to.vsiselect);
 }
