@@ -327,7 +327,7 @@ export class OwnershipView {
       if (error instanceof InvariantViolation) throw error;
       fail((error as Error).message);
     }
-    for (const vcpu of vm.isHost ? vm.vcpus() : []) {
+    for (const vcpu of vm.vcpus()) {
       const nacl = vcpu.number("naclHpa");
       for (let i = 0; nacl !== 0 && i < 3; i++) this.pins[this.state.pageIndex(nacl + i * PAGE)]++;
     }
