@@ -45,12 +45,14 @@ export function grantExtensions(hart: Hart, vcpu: Vcpu): bool {
 export function returnExtensions(hart: Hart, host: Vcpu, vcpu: Vcpu, sstatus: u64): void {
   if (hart.extensionOwner == changetype<usize>(host)) return;
   storeRegisters(vcpu, sstatus);
-  loadRegisters(hart, host);
+  loadExtensions(hart, host);
 }
 
-/** The registers become those of a host vCPU that was reset, whose sstatus is in the machine: what was in them is nobody's. */
+/** The registers become those of a host vCPU whose sstatus is in the machine; what was in them has been stored, or is nobody's. */
 export function loadExtensions(hart: Hart, host: Vcpu): void {
   loadRegisters(hart, host);
+  // Loading made them dirty.
+  csrWrite(SSTATUS, host.sstatus);
 }
 
 /** Stores the registers of their owner as far as its `sstatus` says that it changed them. FS and VS are not Off. */

@@ -1,4 +1,4 @@
-/** Rules of vCPUs that are functions of numbers alone: deadlines, hart masks, injected status, shown arguments. */
+/** Rules of vCPUs that are functions of numbers alone: deadlines, hart masks, and injected status. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
@@ -16,7 +16,6 @@ const word = fc.oneof(
 
 const { exports: timer } = await pureModule({ files: ["hypervisor/vm/timer"] });
 const { exports: inject } = await pureModule({ files: ["hypervisor/vm/inject"] });
-const { exports: shown } = await pureModule({ files: ["hypervisor/vm/exit-arguments"] });
 const masks = await pureModule({
   files: ["hypervisor/vm/hart-mask"],
   fields: { "hypervisor/vm/vm": { Vm: ["maxVcpus"] } },
@@ -103,32 +102,4 @@ test("a hart mask names the harts it names", () => {
     }),
     { numRuns: 2000 },
   );
-});
-
-test("the host is shown no register that is not an argument", () => {
-  const COVG = 0x434f5647n;
-  const HSM = 0x48534dn;
-  const DBCN = 0x4442434en;
-  const expected: [bigint, bigint, number][] = [
-    [0x01n, 0n, 1],
-    [0x02n, 0n, 0],
-    [COVG, 0n, 2],
-    [COVG, 1n, 2],
-    [COVG, 2n, 2],
-    [COVG, 3n, 2],
-    [COVG, 4n, 1],
-    [COVG, 5n, 1],
-    [HSM, 0n, 1],
-    [HSM, 1n, 0],
-    [DBCN, 0n, 3],
-    [DBCN, 1n, 3],
-    [DBCN, 2n, 1],
-    [0x53525354n, 0n, 2],
-    [0x735049n, 0n, 2],
-    [0x10n, 3n, 0],
-    [COVG | (1n << 32n), 0n, 0],
-  ];
-  for (const [eid, fid, count] of expected) {
-    assert.equal(shown.shownArguments(eid, fid), count, `${eid.toString(16)} ${fid}`);
-  }
 });
