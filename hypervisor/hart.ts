@@ -14,6 +14,8 @@ import { Root } from "./root";
  *                     that address + 1: they are saved at entry
  *     32  scratch     for the trap entry
  *     40  faultCause  scause of the fault that took `recovery`
+ *     68  state       HartState
+ *     72  stackBottom
  */
 @unmanaged
 export class Hart {
@@ -108,6 +110,7 @@ export const enum HartState {
   Absent = 0,
   Starting = 1,
   Online = 2,
+  /** The hart has ended: nothing of a guest is left in its registers and on its stack. */
   Halted = 3,
 }
 

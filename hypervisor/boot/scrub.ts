@@ -3,7 +3,7 @@ import { MemoryRange } from "../memory/page-map";
 import { PageState, recordOwner, recordState } from "../memory/page-record";
 import { zeroPages } from "../memory/zero";
 import { PAGE_SHIFT } from "../riscv/pte";
-import { fence, loadAcquire32, read64, stackPointer, zeroBytes } from "../riscv/hw";
+import { fence, loadAcquire32, read64, zeroBytes } from "../riscv/hw";
 import { Root } from "../root";
 import { IntervalList } from "./interval-list";
 import { WORK_PAGES } from "./own-memory";
@@ -16,17 +16,14 @@ import { clearSecretMark } from "./secret-mark";
 /** Owner slot of the host in page records. */
 const HOST_SLOT: u32 = 0;
 
-/** Bytes below the stack pointer that the functions which zero the stack may still use. */
-const STACK_IN_USE: usize = 1024;
-
 /**
- * Zeroes every page that is not plain host memory, and the stacks and work pages of all harts that stand still. If all other harts do (`alone`),
- * nothing secret is left, and the mark is taken away.
+ * Zeroes every page that is not plain host memory, and the work pages of all harts that stand still; they have zeroed their stacks
+ * themselves (endHart), as this one will. If all other harts stand still (`alone`), the mark is taken away.
  */
 export function scrubSecrets(hart: Hart, alone: bool): void {
   const root = hart.root;
   scrubGuestPages(root);
-  scrubHarts(hart);
+  scrubWorkPages(hart);
   fence();
   if (alone) clearSecretMark();
 }
@@ -65,22 +62,17 @@ function isPlain(range: MemoryRange, page: u64): bool {
   return state == PageState.Owned || state == PageState.Shared || state == PageState.TablePool;
 }
 
-/** Values of guests pass over our stacks and work pages. This hart's own stack is zeroed as far as it is not in use. */
-function scrubHarts(hart: Hart): void {
+/** Values of guests pass over the harts' work pages. */
+function scrubWorkPages(hart: Hart): void {
   const root = hart.root;
   for (let i: u64 = 0; i < <u64>root.hartCount; i++) {
     const other = root.hart(i);
-    if (other == hart) {
-      const unused = stackPointer() - STACK_IN_USE;
-      if (unused > other.stackBottom && unused < other.stackTop)
-        zeroBytes(other.stackBottom, unused - other.stackBottom);
-    } else if (loadAcquire32(changetype<usize>(other) + offsetof<Hart>("state")) == HartState.Halted) {
-      zeroBytes(other.stackBottom, other.stackTop - other.stackBottom);
-    } else {
-      continue;
-    }
-    zeroPages(other.workPages, WORK_PAGES);
+    if (other == hart || isHalted(other)) zeroPages(other.workPages, WORK_PAGES);
   }
+}
+
+function isHalted(hart: Hart): bool {
+  return loadAcquire32(changetype<usize>(hart) + offsetof<Hart>("state")) == HartState.Halted;
 }
 
 /** Zeroes every byte of the list: at a boot that found the mark, all RAM that holds nothing this boot needs. */

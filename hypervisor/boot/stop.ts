@@ -1,7 +1,7 @@
 import { Hart, HartRequest, HartState } from "../hart";
 import { leaveAddressSpace } from "../memory/fence";
 import { SIE, TIME } from "../riscv/csr";
-import { cas64, csrRead, csrWrite, loadAcquire32, pause, storeRelease32 } from "../riscv/hw";
+import { cas64, csrRead, csrWrite, loadAcquire32, pause } from "../riscv/hw";
 import { Root } from "../root";
 import { sendRequest } from "../vm/hart-messages";
 import { firmwareStopHart } from "./firmware";
@@ -51,16 +51,14 @@ function stateAddress(hart: Hart): u64 {
   return <u64>(changetype<usize>(hart) + offsetof<Hart>("state"));
 }
 
-/** This hart answers HartRequest.Halt: it holds nothing of a guest any more and will not run again. The caller returns Action.Off. */
+/** This hart answers HartRequest.Halt and will not run again. The caller returns Action.Off, by which the hart becomes Halted. */
 export function haltHart(hart: Hart): void {
   csrWrite(SIE, 0);
   leaveAddressSpace(hart);
-  storeRelease32(stateAddress(hart), HartState.Halted);
 }
 
 /** Halts this hart from wherever it is; never returns. */
 export function haltHere(hart: Hart): void {
   haltHart(hart);
   firmwareStopHart();
-  while (true) pause();
 }

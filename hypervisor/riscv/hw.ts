@@ -97,6 +97,12 @@ export declare function fetchGuestHalf(gva: u64): i64;
 /** SBI call to the firmware; returns sbiret.error and stores sbiret.value at `valueOut` (own memory) unless 0. */
 export declare function sbiCall(eid: u64, fid: u64, a0: u64, a1: u64, a2: u64, a3: u64, a4: u64, valueOut: usize): i64;
 
+/**
+ * The end of this hart: nothing of a guest is left on its stacks and in its registers, its state becomes Halted if it was Online, the
+ * device register at `device` gets `value` (unless `device` is 0), and the firmware the call. Never returns.
+ */
+export declare function endHart(eid: u64, fid: u64, a0: u64, a1: u64, device: u64, value: u32): void;
+
 // ---- Floating point and vector registers of the interrupted guest.
 
 /** Stores f0-f31 (32 x 8 bytes) and fcsr (8 bytes) at `area`; sstatus.FS must not be Off. */

@@ -35,6 +35,11 @@ door void hw_hfenceVvmaAll(void) { u64 vmid = 0; H_FENCE("hfence.vvma"); }
 door s64 hw_sbiCall(u64 eid, u64 fid, u64 a0, u64 a1, u64 a2, u64 a3, u64 a4, u64 valueOut) {
   return sbi_call(eid, fid, a0, a1, a2, a3, a4, 0, valueOut);
 }
+/* trap.S */
+__attribute__((noreturn)) void hart_end(u64 a0, u64 a1, u64 device, u64 value, u64 a4, u64 a5, u64 fid, u64 eid);
+door void hw_endHart(u64 eid, u64 fid, u64 a0, u64 a1, u64 device, u32 value) {
+  hart_end(a0, a1, device, value, 0, 0, fid, eid);
+}
 
 /* extension-state.S */
 void fp_save(u64 area), fp_restore(u64 area), vector_save(u64 area), vector_restore(u64 area);

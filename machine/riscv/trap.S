@@ -6,6 +6,10 @@
 .equ HART_ENTERED, 24
 .equ HART_SCRATCH, 32
 .equ HART_FAULT_CAUSE, 40
+.equ HART_STATE, 68
+.equ HART_STACK_BOTTOM, 72
+.equ HART_ONLINE, 2               # HartState
+.equ HART_HALTED, 3
 .equ EXC_ECALL_VS, 10
 .equ ACTION_WAIT, 1
 
@@ -84,10 +88,42 @@ wait_or_stop:
   ret
 1:li a7, 0x48534d                    # SBI HSM hart_stop
   li a6, 1
+  li a2, 0
+
+# endHart of hypervisor/riscv/hw.ts: a7, a6, a0, a1 = the last SBI call, a2 = a device register or 0, a3 = what it gets. What
+# a guest left on the stacks and in the registers, which the firmware stores, goes first. Then the hart counts as halted.
+function hart_end
+  la t2, emergency_owner
+  ld t0, 0(t2)
+  bne t0, tp, 1f
+  la t0, emergency_stack
+  jal t3, zero_words
+1:ld t0, HART_STACK_BOTTOM(tp)
+  beqz t0, 2f                        # no guest yet
+  ld t2, HART_STACK_TOP(tp)
+  jal t3, zero_words
+2:sd zero, HART_SCRATCH(tp)
+  sd zero, HART_FAULT_CAUSE(tp)
+  li t0, HART_ONLINE
+  lw t1, HART_STATE(tp)
+  fence rw, ow
+  bne t0, t1, 3f
+  li t0, HART_HALTED
+  sw t0, HART_STATE(tp)
+3:beqz a2, 4f
+  sw a3, 0(a2)
+4:.irp n, 1, 2, 3, 5, 6, 7, 8, 9, 12, 13, 14, 15, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
+  li x\n, 0
+  .endr
   ecall
 park:
   wfi
   j park
+zero_words:                          # [t0, t2), not empty; returns to t3
+  sd zero, 0(t0)
+  addi t0, t0, 8
+  bltu t0, t2, zero_words
+  jr t3
 
 # A trap of the hypervisor itself. sscratch was 0, so tp is the hart record again after the second swap.
 from_hypervisor:
@@ -130,6 +166,6 @@ emergency:
 
 .bss
 .balign 16
-.skip EMERGENCY_STACK_SIZE
+emergency_stack: .skip EMERGENCY_STACK_SIZE
 emergency_frame: .skip 8*32
 emergency_owner: .skip 8

@@ -51,6 +51,13 @@ export function makeDoor(machine: DoorMachine, cacheBlock: number, replacement: 
       if (out !== 0n) machine.memory.write64(Number(out), u64(answer.value));
       return answer.error;
     },
+    endHart: (eid: bigint, fid: bigint, a0: bigint, a1: bigint, device: bigint, value: number) => {
+      const hart = machine.active();
+      hart.halt();
+      if (device !== 0n) machine.devices.write(u64(device), 4, BigInt(value >>> 0));
+      machine.firmware.call(hart, u64(eid), u64(fid), [a0, a1, 0n, 0n, 0n].map(u64));
+      throw new MachineFault(`hart ${hart.id} goes on after its end`);
+    },
     fetchGuestHalf: (gva: bigint) => fetchGuestHalf(machine, u64(gva)),
     stackPointer: () => machine.active().record.word("stackTop") - STACK_IN_USE,
     imageAddress: (symbol: number) => machine.imageAddress(symbol),

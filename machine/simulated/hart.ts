@@ -21,6 +21,10 @@ export type HartState = "off" | "guest" | "waiting";
 /** What boot(), bootSecondary() and trap() return (hypervisor/hart.ts). */
 export const Action = { Enter: 0, Wait: 1, Off: 2 } as const;
 
+/** Of HartState (hypervisor/hart.ts). */
+const ONLINE = 2n;
+const HALTED = 3n;
+
 /** Registers that compiled code preserves: gp, s0-s11. */
 const CALLEE_SAVED = [3, 8, 9, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27];
 /** The others: ra, sp, tp, t0-t6, a0-a7. */
@@ -151,11 +155,17 @@ export class Hart {
     this.#follow(this.#enter(this, "trap", []));
   }
 
+  /** trap.S: hart_end. A hart that never came up stays absent. */
+  halt(): void {
+    if (this.record.word("state") === ONLINE) this.record.set("state", HALTED);
+  }
+
   #follow(action: number): void {
     if (action === Action.Enter) return this.#enterContext();
     if (action === Action.Wait) {
       this.state = "waiting";
     } else if (action === Action.Off) {
+      this.halt();
       this.state = "off";
     } else {
       throw new MachineFault(`hart ${this.id}: the hypervisor returned the action ${action}`);
