@@ -66,8 +66,10 @@ async function compile(): Promise<Uint8Array> {
   });
   try {
     if (!module.validate()) throw new MachineFault("the compiled hypervisor is not a valid module");
+    // As tools/build does it for a release.
     module.setDebugInfo(true);
-    module.optimize(2, 0, true);
+    module.runPasses(["remove-unused-module-elements"]);
+    module.optimize(3, 0, true);
     return module.toBinary(null).output;
   } finally {
     module.dispose();

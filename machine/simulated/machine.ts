@@ -5,7 +5,9 @@ import type { DoorReplacement } from "./door.ts";
 import { abortImport, checkImports, describeFailure, makeDoor } from "./door.ts";
 import { Deadlock, MachineEnded, MachineFault, MisuseError } from "./errors.ts";
 import { Firmware, HartStopped } from "./firmware.ts";
-import { GuestContext, vmIdOf } from "./guest-context.ts";
+import type { GuestContext } from "./guest-context.ts";
+import type { SavedGuest } from "./guest-registry.ts";
+import { GuestRegistry } from "./guest-registry.ts";
 import type { GuestScript, Operation } from "./guest-script.ts";
 import { GuestTrap } from "./guest-script.ts";
 import { Hart } from "./hart.ts";
@@ -63,8 +65,9 @@ export class Machine {
 
   readonly #exports: HypervisorExports;
   readonly #threadPointer: { value: unknown };
-  readonly #contexts = new Map<string, GuestContext>();
-  readonly #scripts = new Map<string, GuestScript>();
+  readonly #guests: GuestRegistry;
+  /** The vCPU that was on each hart before its last entry. */
+  readonly #lastContext = new Map<Hart, GuestContext>();
   readonly #deviceTree: Uint8Array;
   /** Harts in whose name the hypervisor executes, outermost first. */
   readonly #executing: Hart[] = [];
@@ -79,6 +82,7 @@ export class Machine {
     this.options = machineOptions(setup.options);
     const { options } = this;
     this.memory = new PhysicalMemory(options.ram);
+    this.#guests = new GuestRegistry(this.memory);
     this.firmware = new Firmware(options, this.memory, this.uart);
     if (options.guestFiles !== undefined) this.imsic = new Imsic(options.harts.length, options.guestFiles);
     this.devices = new DeviceBus([this.uart, this.finisher, ...(this.imsic ? [new ImsicDevice(this.imsic)] : [])]);
@@ -168,20 +172,12 @@ export class Machine {
 
   /** The script of vCPU `id` of VM `vmId` (0 = host), before it is entered for the first time. */
   script(vmId: bigint | number, id: number, script: GuestScript): void {
-    this.#scripts.set(`${vmId}:${id}`, script);
+    this.#guests.addScript(vmId, id, script);
   }
 
   /** The vCPU that is in the hart's machine registers; the hart is in a guest. */
   contextOf(hart: Hart): GuestContext {
-    const record = hart.record.number("current");
-    const vcpu = new RecordView(this.memory, "vcpu", record);
-    const key = `${vmIdOf(vcpu)}:${vcpu.number("id")}`;
-    let context = this.#contexts.get(key);
-    if (!context || context.record !== record) {
-      context = new GuestContext(this.memory, record, this.#scripts.get(key));
-      this.#contexts.set(key, context);
-    }
-    return context;
+    return this.#guests.contextOf(hart);
   }
 
   // ---- steps
@@ -287,6 +283,9 @@ export class Machine {
     const context = this.contextOf(hart);
     context.hart = hart;
     const { pending } = context;
+    // Only attempts in a row, without anybody else's help, are a loop.
+    if (pending && this.#lastContext.get(hart) !== context) pending.attempts = 0;
+    this.#lastContext.set(hart, context);
     if (!pending || (hart.pc === pending.pc && !delegatedTrap)) return;
     context.pending = undefined;
     if (hart.pc === pending.next && !delegatedTrap) {
@@ -362,7 +361,7 @@ export class Machine {
     return {
       memory: this.memory.save(into?.memory),
       harts: this.harts.map((hart) => hart.save()),
-      contexts: [...this.#contexts].map(([key, context]) => ({ key, context, state: context.save() })),
+      guests: this.#guests.save(),
       interruptFiles: this.imsic?.harts.map((files) => files.save()),
       firmware: this.firmware.save(),
       uart: this.uart.save(),
@@ -374,11 +373,8 @@ export class Machine {
   restore(state: MachineState): void {
     this.memory.restore(state.memory);
     this.harts.forEach((hart, index) => hart.restore(state.harts[index]));
-    this.#contexts.clear();
-    for (const { key, context, state: saved } of state.contexts) {
-      context.restore(saved);
-      this.#contexts.set(key, context);
-    }
+    this.#guests.restore(state.guests);
+    this.#lastContext.clear();
     state.interruptFiles?.forEach((files, index) => this.imsic?.harts[index].restore(files));
     this.firmware.restore(state.firmware);
     this.uart.restore(state.uart);
@@ -394,7 +390,7 @@ type HypervisorExports = Record<string, (...args: bigint[]) => number>;
 export interface MachineState {
   memory: Uint8Array[];
   harts: unknown[];
-  contexts: { key: string; context: GuestContext; state: unknown }[];
+  guests: SavedGuest[];
   interruptFiles: bigint[][][] | undefined;
   firmware: unknown;
   uart: unknown;

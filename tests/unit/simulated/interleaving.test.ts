@@ -6,7 +6,7 @@ import type { GuestScript, Operation, Result } from "../../../machine/simulated/
 import { Machine } from "../../../machine/simulated/machine.ts";
 import { run } from "../../../machine/simulated/run.ts";
 import { randomNumbers, roundRobin, seededRandom } from "../../../machine/simulated/schedule.ts";
-import { Covg, Covh, Eid, Hsm, Rfence, Sbi, errorName } from "../support/simulated/sbi.ts";
+import { Covh, Eid, Hsm, Rfence, Sbi, errorName } from "../support/simulated/sbi.ts";
 
 /**
  * Stories of several harts whose guests are scripts, played in many orders. Every entry into the hypervisor is checked; what
