@@ -69,6 +69,16 @@ for (const guestFiles of [3, undefined]) {
         for (const csr of ["stvec", "sscratch", "sepc", "senvcfg"] as const) assert.equal(second.readCsr(csr), 0n);
       });
 
+      test("a hart that stops gives its NACL memory up", () => {
+        host.restore("together");
+        const nacl = host.take(3);
+        assert.equal(second.ecall(Eid.nacl, 1, nacl, 0, 0).error, Sbi.success);
+        host.refuses("invalidAddress", "convertPages", nacl, 3);
+        second.perform(operations.ecall(Eid.hsm, Hsm.stop));
+        host.must("convertPages", nacl, 3);
+        startHart(1, 0);
+      });
+
       test("a suspended hart goes on when an interrupt comes", () => {
         host.restore("together");
         second.writeCsr("sie", 2);

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { before, describe, test } from "node:test";
-import { MachineFault, HypervisorPanic } from "../../../machine/simulated/errors.ts";
+import { Deadlock, HypervisorPanic, MachineFault } from "../../../machine/simulated/errors.ts";
 import { operations } from "../../../machine/simulated/guest-script.ts";
 import { hypervisorModule } from "../../../machine/simulated/hypervisor-module.ts";
 import { checkImports } from "../../../machine/simulated/door.ts";
@@ -102,6 +102,17 @@ describe("loading the hypervisor", () => {
       },
     );
   });
+});
+
+test("a lock that is held for ever is a deadlock, not an endless loop", async () => {
+  const host = await CoveHost.boot();
+  const tvm = host.buildTvm();
+  host.checker.paused = true;
+  host.checker.state
+    .vms()
+    .find(({ id }) => id === tvm.id)!
+    .record.set("lock", 1);
+  assert.throws(() => host.must("tvmInitiateFence", tvm.id), Deadlock);
 });
 
 describe("guests", () => {
