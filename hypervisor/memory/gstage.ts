@@ -24,6 +24,9 @@ import { takeTablePage } from "./table-pool";
 /** Result of `translate` when there is no valid leaf. */
 export const NOT_MAPPED: u64 = ~0;
 
+const INDEX_SHIFT: u64 = PAGE_SHIFT - 3;
+const INDEX_MASK: u64 = (PAGES_PER_TABLE - 1) << 3;
+
 /** Bytes of a leaf at `level`: 4 KiB, 2 MiB, 1 GiB, 512 GiB. */
 // @ts-ignore: decorator
 @inline
@@ -52,12 +55,15 @@ export function gpaRangeValid(vm: Vm, gpa: u64, length: u64): bool {
  */
 export function walk(vm: Vm, gpa: u64): u64 {
   let level = <u64>vm.levels - 1;
-  let at = vm.rootTable + ((gpa >> (PAGE_SHIFT + 9 * level)) << 3);
+  // Right by this, the index is in place for an array of 8-byte entries.
+  let shift = INDEX_SHIFT + 9 * level;
+  let at = vm.rootTable + ((gpa >> shift) & ~(<u64>7));
   while (level != 0) {
     const entry = read64(at);
     if (!isTable(entry)) break;
     level--;
-    at = pteAddress(entry) + (((gpa >> (PAGE_SHIFT + 9 * level)) & (PAGES_PER_TABLE - 1)) << 3);
+    shift -= 9;
+    at = pteAddress(entry) + ((gpa >> shift) & INDEX_MASK);
   }
   return at | level;
 }

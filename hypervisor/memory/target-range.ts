@@ -45,13 +45,13 @@ function checkUnused(vm: Vm, start: u64, end: u64, type: u64): i64 {
       gpa = stop;
       continue;
     }
-    // At the root the gpa limit ends the loop before the table does.
-    const tableEnd = level == <u64>vm.levels - 1 ? ~(<u64>0) : (at | (PAGE_SIZE - 1)) + 1;
-    while (gpa < end && at < tableEnd) {
+    // The rest of the table, or of the range: at the root, which is four tables long, that always ends first.
+    let entries = (end - gpa) / leafSize(type);
+    if (level != <u64>vm.levels - 1) entries = min(entries, ((at | (PAGE_SIZE - 1)) + 1 - at) >> 3);
+    for (const stop = at + (entries << 3); at < stop; at += 8) {
       if (read64(at) != 0) return SBI_INVALID_ADDRESS;
-      at += 8;
-      gpa += leafSize(type);
     }
+    gpa += entries * leafSize(type);
   }
   return needed > availableTablePages(vm) ? SBI_FAILED : 0;
 }
