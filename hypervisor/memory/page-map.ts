@@ -1,4 +1,5 @@
 import { thisHart } from "../hart";
+import { Root } from "../root";
 import { PAGE_SHIFT } from "../riscv/pte";
 import { PageState, packRecord } from "./page-record";
 import { write64 } from "../riscv/hw";
@@ -37,16 +38,29 @@ export function markPages(hpa: u64, pages: u64, state: u32, owner: u32): void {
 
 /** Address of the record of the page at `hpa`, or 0 if that is not RAM. */
 export function recordAddress(hpa: u64): usize {
-  const root = thisHart().root;
+  const range = rangeOf(thisHart().root, hpa);
+  return range == null ? 0 : recordIn(range.records, hpa - range.base);
+}
+
+/** The range of RAM that `hpa` lies in, or null. */
+// @ts-ignore: decorator
+@inline
+export function rangeOf(root: Root, hpa: u64): MemoryRange | null {
   let range = changetype<MemoryRange>(root.ranges);
   let left = root.rangeCount;
   while (left != 0) {
-    const offset = hpa - range.base;
-    if (offset < range.size) return range.records + <usize>((offset >> PAGE_SHIFT) << 3);
+    if (hpa - range.base < range.size) return range;
     range = changetype<MemoryRange>(changetype<usize>(range) + offsetof<MemoryRange>());
     left--;
   }
-  return 0;
+  return null;
+}
+
+/** Address of the record (8 bytes for each 4096) of the page that begins `offset` bytes into the range whose records are at `records`. */
+// @ts-ignore: decorator
+@inline
+export function recordIn(records: usize, offset: u64): usize {
+  return records + <usize>((offset >> PAGE_SHIFT) << 3);
 }
 
 /** `count` equal records, eight a turn: 2 GiB of RAM are half a million of them. */

@@ -2,15 +2,25 @@ import { Hart } from "../../hart";
 import { checkPageRange, claimConvertedRange, unclaimConvertedRange } from "../../memory/claims";
 import { gpaRangeValid, leafSize, walkMaking } from "../../memory/gstage";
 import { NOT_MAPPED, translate } from "../../memory/gstage";
-import { Find, batchAt, batchHpa, batchRecord, resolve, setBatch, workBytes } from "../../memory/page-list";
+import {
+  Find,
+  batchAt,
+  batchHpa,
+  batchRecord,
+  resolve,
+  setBatch,
+  workBytes,
+  writeLeaves,
+  zeroBatch,
+} from "../../memory/page-list";
 import { recordAddress } from "../../memory/page-map";
 import { PageState, addReference, dropReference, setRecord } from "../../memory/page-record";
 import { RegionType, addRegion } from "../../memory/regions";
 import { addTablePage } from "../../memory/table-pool";
 import { checkTarget, insertLeaf } from "../../memory/target-range";
 import { copyPage, zeroPage } from "../../memory/zero";
-import { fence, fenceWrites, write64 } from "../../riscv/hw";
-import { GSTAGE_LEAF, PAGE_SHIFT, PAGE_SIZE, pteFromAddress } from "../../riscv/pte";
+import { fence, fenceWrites } from "../../riscv/hw";
+import { PAGE_SHIFT, PAGE_SIZE } from "../../riscv/pte";
 import { measurePage } from "../../vm/measurement";
 import { Vcpu } from "../../vm/vcpu";
 import { Vm, VmLifecycle } from "../../vm/vm";
@@ -152,7 +162,7 @@ export function tvmAddZeroPages(hart: Hart, caller: Vcpu, vm: Vm, source: u64, t
     const at = source + (done << PAGE_SHIFT);
     const count = batchAt(at, small - done);
     if (count != small) resolve(hart, parent, at, count, Find.Parked);
-    for (let i: u64 = 0; i < count; i++) zeroPage(batchHpa(hart, i));
+    zeroBatch(hart, count);
     setBatch(hart, count, PageState.Owned, vm.slot, 0);
     if (type == 0) insertSmall(hart, vm, gpa + (done << PAGE_SHIFT), count);
     else finishLarge(hart, vm, gpa, done, count, type);
@@ -219,14 +229,12 @@ function insertSmall(hart: Hart, vm: Vm, gpa: u64, count: u64): void {
   fence();
   let i: u64 = 0;
   while (i < count) {
-    let at = walkMaking(vm, gpa + (i << PAGE_SHIFT), 0);
+    const at = walkMaking(vm, gpa + (i << PAGE_SHIFT), 0);
     assert(at != 0, "a target that was checked has no table");
-    const tableEnd = (at | (PAGE_SIZE - 1)) + 1;
-    while (i < count && at != tableEnd) {
-      write64(at, pteFromAddress(batchHpa(hart, i)) | GSTAGE_LEAF);
-      at += 8;
-      i++;
-    }
+    const inTable = ((at | (PAGE_SIZE - 1)) + 1 - at) >> 3;
+    const part = min(count - i, inTable);
+    writeLeaves(hart, i, part, at);
+    i += part;
   }
 }
 

@@ -1,15 +1,8 @@
 import { Hart } from "../../hart";
-import {
-  checkPageRange,
-  claimConvertedRange,
-  claimOwnedRange,
-  lockOfVm,
-  splitForBatches,
-} from "../../memory/claims";
+import { checkPageRange, claimConvertedRange, claimOwnedRange, lockOfVm, splitForBatches } from "../../memory/claims";
 import { currentVersion, initiateFence, refreshAddressSpace } from "../../memory/fence";
-import { Find, batchAt, batchHpa, parkBatch, resolve, setBatch, unparkBatch } from "../../memory/page-list";
+import { Find, batchAt, parkBatch, resolve, setBatch, unparkBatch, zeroBatch } from "../../memory/page-list";
 import { PageState } from "../../memory/page-record";
-import { zeroPage } from "../../memory/zero";
 import { lockAcquire, lockRelease } from "../../lib/spinlock";
 import { PAGE_SHIFT, PAGE_SIZE } from "../../riscv/pte";
 import { Vcpu } from "../../vm/vcpu";
@@ -71,7 +64,7 @@ export function reclaimPages(hart: Hart, caller: Vcpu, gpa: u64, pages: u64): i6
     const at = gpa + (done << PAGE_SHIFT);
     const count = batchAt(at, pages - done);
     if (count != pages) resolve(hart, vm, at, count, Find.Parked);
-    for (let i: u64 = 0; i < count; i++) zeroPage(batchHpa(hart, i));
+    zeroBatch(hart, count);
     lockAcquire(lockOfVm(vm));
     unparkBatch(vm, at, count);
     lockRelease(lockOfVm(vm));
