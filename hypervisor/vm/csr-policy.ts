@@ -55,8 +55,13 @@ import {
   STATEEN0_IMSIC,
   STIMECMP,
   VSATP,
+  VSCAUSE,
   VSCTRCTL,
+  VSEPC,
   VSISELECT,
+  VSSCRATCH,
+  VSTVAL,
+  VSTVEC,
 } from "../riscv/csr";
 import { csrClear, csrExists, csrRead, csrSet, csrWrite, hfenceGvmaAll, sbiCall } from "../riscv/hw";
 
@@ -157,6 +162,12 @@ export function setupHartCsrs(hart: Hart): void {
     csrWrite(HVIPRIO1, 0);
     csrWrite(HVIPRIO2, 0);
   }
+  // A reset need not clear what a guest of the last boot left in these.
+  csrWrite(VSTVEC, 0);
+  csrWrite(VSSCRATCH, 0);
+  csrWrite(VSEPC, 0);
+  csrWrite(VSCAUSE, 0);
+  csrWrite(VSTVAL, 0);
   const stateEnables = csrExists(HSTATEEN0);
   if (stateEnables) setupStateEnables();
   else denyUngated();
