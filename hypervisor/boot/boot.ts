@@ -189,9 +189,10 @@ function layOutHost(plan: MemoryPlan): void {
   while (plan.ram.end(layout.home) <= image) layout.home++;
   layout.kernelLoaded = description.kernelBase;
   layout.kernelSize = description.kernelSize;
-  // The image is looked into only if it is where it is said to be.
-  const inRam = plan.ram.covers(description.kernelBase, description.kernelBase + description.kernelSize);
-  layout.kernelSpan = inRam ? kernelSpan(description.kernelBase, description.kernelSize) : 0;
+  // The image is looked into only if it is where an image can be.
+  const end = description.kernelBase + description.kernelSize;
+  const readable = plan.ram.covers(description.kernelBase, end) && !plan.kept.overlaps(description.kernelBase, end);
+  layout.kernelSpan = readable ? kernelSpan(description.kernelBase, description.kernelSize) : 0;
   layout.initrdLoaded = description.initrdBase;
   layout.initrdSize = description.initrdSize;
   plan.allocator.next = plan.own.layout;

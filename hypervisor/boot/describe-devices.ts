@@ -38,7 +38,7 @@ export function describeDevices(description: MachineDescription): DescribeError 
     if (error != DescribeError.None) return error;
   }
   description.uart = findUart(fdt, chosen);
-  description.testFinisher = addressOrZero(fdt, nextCompatible(fdt, 0, "sifive,test0"));
+  description.testFinisher = findTestFinisher(fdt);
   return DescribeError.None;
 }
 
@@ -93,6 +93,11 @@ function addressOrZero(fdt: usize, node: u32): u64 {
   if (node == 0) return 0;
   const address = deviceAddress(fdt, node, 0);
   return address == NO_ADDRESS ? 0 : address;
+}
+
+/** hpa of the test finisher, by which an emulator is told how the machine ended; 0 if there is none. */
+export function findTestFinisher(fdt: usize): u64 {
+  return addressOrZero(fdt, nextCompatible(fdt, 0, "sifive,test0"));
 }
 
 /** hpa of the console's UART: the node of stdout-path if we can drive it, else the first one that we can. */

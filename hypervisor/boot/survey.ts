@@ -1,9 +1,11 @@
 import { thisHart } from "../hart";
 import { alignUp } from "../lib/arithmetic";
 import { HGATP } from "../riscv/csr";
-import { csrExists } from "../riscv/hw";
+import { csrExists, ImageSymbol, imageAddress } from "../riscv/hw";
 import { PAGE_SIZE } from "../riscv/pte";
 import { BootAllocator } from "./boot-allocator";
+import { findTestFinisher } from "./describe-devices";
+import { memoryRangeCount } from "./describe-memory";
 import { treeCheck, TreeError, treeErrorText } from "./device-tree/check";
 import { findFirstBlock, NO_PLACE } from "./first-block";
 import { gstageLevels, mostGstageLevels } from "./gstage-modes";
@@ -11,6 +13,7 @@ import { hostTreeBound } from "./host-device-tree";
 import { describe, DescribeError, describeErrorText, describeSize, MachineDescription } from "./machine-description";
 import { beginMemoryPlan, MemoryPlan, memoryPlanBytes, NO_OWN_PLACE, placeOwnMemory } from "./memory-plan";
 import { panic, panicBecause } from "./panic";
+import { secretMarkPage } from "./secret-mark";
 
 /**
  * The first step of boot: what machine is this, can we run on it, and where is everything going to be. Writes only to the
@@ -21,20 +24,26 @@ import { panic, panicBecause } from "./panic";
 export function surveyMachine(fdt: usize, hartId: u64, vlenb: u64): MemoryPlan {
   const wrong = treeCheck(fdt);
   if (wrong != TreeError.None) panicBecause("the device tree ", treeErrorText(wrong));
+  thisHart().earlyFinisher = findTestFinisher(fdt);
   const descriptionBytes = describeSize(fdt);
   const bytes = alignUp(2 * <u64>offsetof<BootAllocator>() + descriptionBytes + memoryPlanBytes(fdt) + 64, PAGE_SIZE);
   const block = findFirstBlock(fdt, bytes);
-  if (block == NO_PLACE) panic("there is no free memory for the description of the machine");
+  if (block == NO_PLACE) {
+    if (memoryRangeCount(fdt) == 0) panicBecause("the device tree ", describeErrorText(DescribeError.NoMemory));
+    panic("there is no free memory for the description of the machine");
+  }
 
   const allocator = changetype<BootAllocator>(<usize>block);
   allocator.next = <usize>block + offsetof<BootAllocator>();
   allocator.end = <usize>(block + bytes);
   const description = describe(fdt, allocator.take(descriptionBytes, 8));
   if (description.error != DescribeError.None) panicBecause("the device tree ", describeErrorText(description.error));
-  thisHart().earlyFinisher = description.testFinisher;
   checkMachine(description, hartId);
 
   const plan = beginMemoryPlan(description, allocator, block, block + bytes);
+  if (!plan.ram.covers(imageAddress(ImageSymbol.Start), secretMarkPage() + PAGE_SIZE)) {
+    panic("the device tree's memory does not include the hypervisor itself");
+  }
   if (plan.mapLevels == 0) panic("memory lies beyond the reach of any address-space mode");
   plan.gstageLevels = gstageLevels(plan.physicalEnd);
   if (plan.gstageLevels == 0) panic("the hart has no G-stage mode that reaches all memory");

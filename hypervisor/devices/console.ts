@@ -10,7 +10,7 @@ import {
   legacyReadByte,
   legacyWriteByte,
 } from "./firmware-console";
-import { uartRead, uartWrite } from "./ns16550";
+import { IMPATIENT, PATIENT, uartRead, uartWrite } from "./ns16550";
 
 /**
  * The machine's one console, shared by all harts.
@@ -39,6 +39,8 @@ export class Console {
   column: u64;
   /** Second return value of a firmware call. */
   firmwareResult: u64;
+  /** 1 while the UART takes nothing. */
+  uartStuck: u64;
   // The buffer follows: BUFFER_SIZE bytes.
 
   /** Address of byte `index` of the buffer. */
@@ -292,6 +294,18 @@ function route(record: Console): u32 {
   return record.route;
 }
 
+/** What the UART does not take is lost: the firmware's console is most likely the same device. */
+function flushToUart(record: Console, used: u32): void {
+  let sent: u32 = 0;
+  while (sent < used) {
+    const patience = record.uartStuck != 0 ? IMPATIENT : PATIENT;
+    if (!uartWrite(record.uart, read8(record.bufferAt(sent)), patience)) break;
+    record.uartStuck = 0;
+    sent++;
+  }
+  if (sent < used) record.uartStuck = 1;
+}
+
 /** Sends the buffer. */
 function flush(record: Console): void {
   const used = record.used;
@@ -299,7 +313,7 @@ function flush(record: Console): void {
   record.used = 0;
   let sent: u32 = 0;
   if (route(record) == ConsoleRoute.Uart) {
-    while (sent < used && uartWrite(record.uart, read8(record.bufferAt(sent)))) sent++;
+    flushToUart(record, used);
     return;
   }
   if (record.route == ConsoleRoute.DebugConsole) {

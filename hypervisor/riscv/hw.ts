@@ -99,7 +99,8 @@ export declare function sbiCall(eid: u64, fid: u64, a0: u64, a1: u64, a2: u64, a
 
 /**
  * The end of this hart: nothing of a guest is left on its stacks and in its registers, its state becomes Halted if it was Online, the
- * device register at `device` gets `value` (unless `device` is 0), and the firmware the call. Never returns.
+ * device register at `device` gets `value` (unless `device` is 0), and if that has not ended the machine after a while, the firmware the call.
+ * Never returns.
  */
 export declare function endHart(eid: u64, fid: u64, a0: u64, a1: u64, device: u64, value: u32): void;
 
