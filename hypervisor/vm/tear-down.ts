@@ -3,7 +3,7 @@ import { recordAddress } from "../memory/page-map";
 import { PageState, dropReference, recordOwner, setRecord } from "../memory/page-record";
 import { region } from "../memory/regions";
 import { nextTablePage } from "../memory/table-pool";
-import { read64 } from "../riscv/hw";
+import { read64, write64 } from "../riscv/hw";
 import { PAGE_SHIFT, PAGE_SIZE, isLeaf, isParked, isTable, pteAddress } from "../riscv/pte";
 import { Vcpu } from "./vcpu";
 import { Vm } from "./vm";
@@ -53,7 +53,8 @@ function releaseRange(vm: Vm, parent: Vm, start: u64, end: u64): void {
     const found = walk(vm, gpa);
     const size = leafSize(walkLevel(found));
     let at = walkEntry(found);
-    // Empty tables and regions begin anywhere inside an entry; leaves begin where their entry does.
+    // Regions begin and end anywhere inside an entry, also inside a large leaf of which the guest has begun to give up a part: that one is
+    // visited by each of its regions.
     gpa &= ~(size - 1);
     const tableEnd = walkLevel(found) == <u64>vm.levels - 1 ? ~(<u64>0) : (at | (PAGE_SIZE - 1)) + 1;
     while (gpa < end && at < tableEnd) {
@@ -61,6 +62,7 @@ function releaseRange(vm: Vm, parent: Vm, start: u64, end: u64): void {
       if (isTable(entry)) break;
       if (isLeaf(entry) || isParked(entry)) {
         const hpa = pteAddress(entry);
+        write64(at, 0);
         for (let offset: u64 = 0; offset < size; offset += PAGE_SIZE) releasePage(vm, parent, hpa + offset);
       }
       at += 8;

@@ -52,14 +52,15 @@ export function tvmPromotePage(vm: Vm, gpa: u64, type: u64): i64 {
 }
 
 /**
- * COVH 19, TvmDemotePage(guest id, gpa, page type): a blocked page of the next larger size becomes 512 pages of `type`.
+ * COVH 19, TvmDemotePage(guest id, gpa, page type): a blocked page of the next larger size becomes 512 pages of `type`. The guest may be
+ * giving up a part of it: so it may lie in several regions.
  *
  * Errors: INVALID_STATE not finalized; INVALID_PARAM type; INVALID_ADDRESS; FAILED no table page in the pool.
  */
 export function tvmDemotePage(vm: Vm, gpa: u64, type: u64): i64 {
   if (vm.lifecycle != VmLifecycle.Runnable) return SBI_INVALID_STATE;
   if (type > 3) return SBI_INVALID_PARAM;
-  if (type == 3 || !inMemoryRegion(vm, gpa, type + 1)) return SBI_INVALID_ADDRESS;
+  if (type == 3 || !isPlace(vm, gpa, type + 1)) return SBI_INVALID_ADDRESS;
   const found = walk(vm, gpa);
   const at = walkEntry(found);
   const entry = read64(at);
@@ -80,10 +81,16 @@ export function tvmDemotePage(vm: Vm, gpa: u64, type: u64): i64 {
   return 0;
 }
 
-/** Is the page of `type` at `gpa` aligned and inside one region of memory? */
+/** Is `gpa` aligned for a page of `type`, which the tables can hold, and inside the address space? */
+function isPlace(vm: Vm, gpa: u64, type: u64): bool {
+  const size = leafSize(type);
+  return type < <u64>vm.levels && (gpa & (size - 1)) == 0 && gpaRangeValid(vm, gpa, size);
+}
+
+/** Does a page of `type` at `gpa` lie inside one region of memory? */
 function inMemoryRegion(vm: Vm, gpa: u64, type: u64): bool {
   const size = leafSize(type);
-  if ((gpa & (size - 1)) != 0 || !gpaRangeValid(vm, gpa, size) || type >= <u64>vm.levels) return false;
+  if (!isPlace(vm, gpa, type)) return false;
   switch (regionTypeOf(vm, gpa, size)) {
     case RegionType.Confidential:
     case RegionType.Shared:

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { before, describe, test } from "node:test";
 import { operations } from "../../../machine/simulated/guest-script.ts";
 import type { Operation } from "../../../machine/simulated/guest-script.ts";
-import { CoveHost, PAGE, TVM_MEMORY, TVM_MEMORY_SIZE } from "../support/simulated/cove-host.ts";
+import { CoveHost, HUGE, PAGE, TVM_MEMORY, TVM_MEMORY_SIZE } from "../support/simulated/cove-host.ts";
 import type { Tvm } from "../support/simulated/cove-host.ts";
 import { Covg, Eid, Sbi, errorName } from "../support/simulated/sbi.ts";
 import type { SbiError } from "../support/simulated/sbi.ts";
@@ -18,7 +18,7 @@ const RANGE = TVM_MEMORY + 0x40_0000;
 const REGION_END = TVM_MEMORY + TVM_MEMORY_SIZE;
 
 before(async () => {
-  host = await CoveHost.boot();
+  host = await CoveHost.boot({ options: { ram: [{ base: 0x8000_0000, size: 48 << 20 }] } });
   tvm = host.buildTvm();
   host.must("addZeroPages", tvm.id, host.donated(2), 0, 2, RANGE);
   host.registerNacl();
@@ -219,6 +219,65 @@ describe("ShareMemory, UnshareMemory", () => {
       "half shared",
     );
     assert("done" in (forwarded("unshareMemory", RANGE + 3 * PAGE, 3 * PAGE, 0n) as object));
+  });
+
+  describe("of a part of a large page", () => {
+    const LARGE = TVM_MEMORY + 0x80_0000;
+
+    function beginShare(): void {
+      start();
+      host.leaveTvm();
+      host.must("addZeroPages", tvm.id, host.donated(512, HUGE), 1, 1, LARGE);
+      host.enter(tvm);
+      host.store(LARGE + 9 * PAGE, 8, 99);
+      assert("switched" in host.perform(call("shareMemory", LARGE + 5 * PAGE, 2 * PAGE)));
+      host.runResult();
+    }
+
+    test("the host makes it small, and removes the part", () => {
+      beginShare();
+      host.refuses("invalidAddress", "removePages", tvm.id, LARGE, HUGE);
+      host.must("blockPages", tvm.id, LARGE, HUGE);
+      host.must("tvmInitiateFence", tvm.id);
+      host.refuses("invalidAddress", "removePages", tvm.id, LARGE + 5 * PAGE, 2 * PAGE);
+      host.must("demotePage", tvm.id, LARGE, 0);
+      host.must("blockPages", tvm.id, LARGE + 5 * PAGE, 2 * PAGE);
+      host.must("tvmInitiateFence", tvm.id);
+      host.must("removePages", tvm.id, LARGE + 5 * PAGE, 2 * PAGE);
+      host.answer(0n);
+      host.enter(tvm);
+      assert("done" in host.resume());
+      assert.equal(host.load(LARGE + 9 * PAGE), 99n);
+      host.leaveTvm();
+      host.must("addSharedPages", tvm.id, host.take(1), 0, 1, LARGE + 6 * PAGE);
+      host.must("tvmDestroy", tvm.id);
+    });
+
+    test("the TVM is destroyed before that", () => {
+      beginShare();
+      host.must("tvmDestroy", tvm.id);
+      host.must("reclaimPages", host.lastDonated, 512);
+    });
+
+    test("the TVM is destroyed while it is blocked", () => {
+      beginShare();
+      host.must("blockPages", tvm.id, LARGE, HUGE);
+      host.must("tvmDestroy", tvm.id);
+      host.must("reclaimPages", host.lastDonated, 512);
+    });
+
+    test("a shared large page, of which a part is unshared, and the TVM destroyed", () => {
+      start();
+      host.leaveTvm();
+      host.shareRange(tvm, LARGE, 512);
+      const pages = host.take(512, HUGE);
+      host.must("addSharedPages", tvm.id, pages, 1, 1, LARGE);
+      host.enter(tvm);
+      assert("switched" in host.perform(call("unshareMemory", LARGE + 5 * PAGE, 2 * PAGE)));
+      host.runResult();
+      host.must("tvmDestroy", tvm.id);
+      host.must("convertPages", pages, 512);
+    });
   });
 
   refused("shareMemory", [
