@@ -170,11 +170,9 @@ export class OperationExecutor {
       this.#raise(hart, fault.cause, fault.gva);
       return;
     }
-    let htinst = 0n;
-    if (hart.csr.options.transformedInstruction) {
-      if (fault.implicit) htinst = BigInt(PSEUDO_INSTRUCTION_READ);
-      else if (kind !== "fetch") htinst = instruction;
-    }
+    // With an address in htval, an implicit access may not leave htinst 0 (Privileged 21.6.3); everything else may.
+    let htinst = fault.implicit ? BigInt(PSEUDO_INSTRUCTION_READ) : 0n;
+    if (hart.csr.options.transformedInstruction && !fault.implicit && kind !== "fetch") htinst = instruction;
     hart.trap(fault.cause, { stval: fault.gva, gpa: fault.gpa, htinst, gva: true });
   }
 
