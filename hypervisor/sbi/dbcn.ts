@@ -16,8 +16,8 @@ const enum Dbcn {
   WriteByte = 2,
 }
 
-/** Bytes that one call handles at the most: a caller gets its interrupts between calls. */
-const MAX_BYTES: u64 = 4096;
+/** Bytes that one call handles at the most: a slow line takes some 20 ms for them, and a caller gets its interrupts between calls. */
+const MAX_BYTES: u64 = 256;
 
 /**
  * Debug console, EID 0x4442434E (SBI 3.0 chapter 12): bytes of any value, buffers of any length and alignment, whose pages need not be

@@ -16,6 +16,7 @@ import {
   SBI_NOT_SUPPORTED,
   SBI_PENDING,
 } from "./errors";
+import { dropNaclMemory } from "./nacl";
 
 /** Function numbers of HSM. */
 const enum Hsm {
@@ -92,8 +93,11 @@ function hartStart(hart: Hart, caller: Vcpu, id: u64, address: u64, opaque: u64)
 
 /** hart_stop(): never returns to the caller. */
 function hartStop(hart: Hart, caller: Vcpu): i64 {
-  if (caller.vm.kind == VmKind.Host) parkHostVcpu(hart);
-  else exitByFinalCall(hart, caller, 0);
+  if (caller.vm.kind == VmKind.Host) {
+    // Its next life may have another use for the memory.
+    dropNaclMemory(caller);
+    parkHostVcpu(hart);
+  } else exitByFinalCall(hart, caller, 0);
   return SBI_PENDING;
 }
 

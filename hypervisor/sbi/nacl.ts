@@ -46,8 +46,8 @@ function setShmem(caller: Vcpu, gpaLow: u64, gpaHigh: u64, flags: u64): i64 {
   return 0;
 }
 
-/** Unregisters, if anything is registered. */
-function dropNaclMemory(caller: Vcpu): void {
+/** Unregisters, if anything is registered: on request, and when the vCPU stops. */
+export function dropNaclMemory(caller: Vcpu): void {
   if (caller.naclHpa == 0) return;
   unpinPages(caller.naclHpa, NACL_PAGES);
   caller.naclHpa = 0;

@@ -1,6 +1,7 @@
 import { Hart } from "../hart";
-import { EXC_ECALL_VS, EXC_VIRTUAL_INST, IRQ_SEI, IRQ_SSI, IRQ_STI, SCAUSE_INTERRUPT } from "../riscv/csr";
-import { storeRelease32, write32, write64 } from "../riscv/hw";
+import { EXC_ECALL_VS, EXC_VIRTUAL_INST, IRQ_SEI, IRQ_SSI, IRQ_STI, SCAUSE_INTERRUPT, VSCAUSE } from "../riscv/csr";
+import { csrWrite, fence, storeRelease32, write32, write64 } from "../riscv/hw";
+import { hasMessages } from "./messages";
 import { NACL_A0, NACL_HTIMEDELTA, NACL_HTINST, NACL_HTVAL, NACL_VSIE, NACL_VSTIMECMP } from "./nacl-memory";
 import { PendingExit, Vcpu, VcpuState } from "./vcpu";
 import { releaseVm } from "./vm-table";
@@ -144,5 +145,16 @@ function leave(hart: Hart, vcpu: Vcpu, state: VcpuState, outcome: u64, cause: u6
   leaveTvm(hart, host, vcpu);
   showTimer(host, vcpu);
   storeRelease32(vcpu.stateAddress(), state);
+  if (cause == EXC_VIRTUAL_INST) wakeIfInterrupted(vcpu);
   releaseVm(vm);
+}
+
+/**
+ * A vCPU that waits for an interrupt has just been let go. Whoever sent it one before that thinks that it runs, and has told nobody: then the
+ * host is shown an interrupt instead, so that it does not put the vCPU to sleep. (The sender posts first and looks at the state then.)
+ */
+function wakeIfInterrupted(vcpu: Vcpu): void {
+  fence();
+  if (!hasMessages(vcpu)) return;
+  csrWrite(VSCAUSE, SCAUSE_INTERRUPT | IRQ_SSI);
 }

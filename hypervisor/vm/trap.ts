@@ -33,6 +33,7 @@ import {
 } from "../riscv/csr";
 import { csrClear, csrRead, csrWrite } from "../riscv/hw";
 import { hostGuestFileMask } from "../devices/imsic";
+import { VS_INTERRUPTS } from "./csr-policy";
 import { exitFatal, exitInterrupt, exitPageFault, exitWfi } from "./exit";
 import { grantExtensions } from "./extension-state";
 import { FETCH_FAULTED, fetchInstruction } from "./fetch";
@@ -125,7 +126,7 @@ function illegalInstruction(hart: Hart, vcpu: Vcpu): void {
   injectException(EXC_ILLEGAL, csrRead(STVAL));
 }
 
-/** What VS-mode may not do although HS-mode may: WFI of a TVM is an exit; everything else does not exist in a VM. */
+/** What VS-mode may not do although HS-mode may: WFI of a TVM is an exit, unless what it waits for is there; everything else does not exist in a VM. */
 function virtualInstruction(hart: Hart, vcpu: Vcpu): void {
   let instruction = csrRead(STVAL);
   if (instruction == 0) {
@@ -139,7 +140,7 @@ function virtualInstruction(hart: Hart, vcpu: Vcpu): void {
     return injectException(EXC_ILLEGAL, instruction);
   }
   csrWrite(SEPC, csrRead(SEPC) + WFI_LENGTH);
-  exitWfi(hart, vcpu, instruction);
+  if ((csrRead(HIP) & csrRead(HIE) & VS_INTERRUPTS) == 0) exitWfi(hart, vcpu, instruction);
 }
 
 /** An exception that should have gone to the guest goes there; one that is not the guest's doing is a hardware error to the host. */
