@@ -196,7 +196,7 @@ function fetchGuestHalf(machine: DoorMachine, gva: bigint): bigint {
   return machine.memory.readNumber(translated.hpa, 2);
 }
 
-/** The import env.abort: a failed assertion of the hypervisor. */
+/** The import env.abort: a failed assertion of the hypervisor becomes an error. */
 export function abortImport(memory: PhysicalMemory): DoorFunction {
   const literal = (address: bigint): string => {
     const at = Number(address);

@@ -38,6 +38,8 @@ export interface MachineSetup {
   module?: HypervisorModule;
   /** The device tree, instead of the one that describes the options. */
   deviceTree?: Uint8Array;
+  /** A failed assertion goes to the hypervisor's own panic, as on metal, and ends the machine; otherwise it is an error of the test. */
+  panics?: boolean;
 }
 
 /**
@@ -110,8 +112,9 @@ export class Machine {
     );
     checkImports(setup.module, door.functions, declaredPrimitives());
     this.#threadPointer = door.threadPointer;
+    const panic = (...args: bigint[]): void => void this.#exports.panicAssert(...args);
     const instance = new WebAssembly.Instance(setup.module.wasm, {
-      env: { memory: this.memory.wasmMemory, abort: abortImport(this.memory) },
+      env: { memory: this.memory.wasmMemory, abort: setup.panics ? panic : abortImport(this.memory) },
       hw: door.functions,
     });
     this.#exports = instance.exports as unknown as HypervisorExports;

@@ -6,7 +6,11 @@ import { machineTree } from "../../../machine/simulated/device-tree-builder.ts";
 import { MachineEnded } from "../../../machine/simulated/errors.ts";
 import { MiB, machineOptions } from "../../../machine/simulated/machine-options.ts";
 import type { MachineOptions } from "../../../machine/simulated/machine-options.ts";
+import { GuestDriver } from "../../../machine/simulated/guest-driver.ts";
+import { operations } from "../../../machine/simulated/guest-script.ts";
 import { Machine } from "../../../machine/simulated/machine.ts";
+import type { MachineSetup } from "../../../machine/simulated/machine.ts";
+import { RecordView } from "../../../machine/simulated/record-layout.ts";
 import { CoveHost, FREE_MEMORY, HOST_CODE, PAGE, TVM_MEMORY } from "../support/simulated/cove-host.ts";
 import { Eid, Hsm, Sbi } from "../support/simulated/sbi.ts";
 
@@ -149,6 +153,52 @@ describe("secrets and resets", () => {
     assert.equal(occurrences(again), 0);
     assert.match(again.console, /PASS: Salus Boot 0/);
   });
+
+  for (const guestFiles of [3, undefined]) {
+    test(`a reset while another hart is in a TVM ${guestFiles ? "(IMSIC)" : "(firmware's IPIs)"}`, async () => {
+      const { host, second } = await secondHartInTvm({ guestFiles });
+      assert.throws(
+        () => host.call(Eid.srst, 0, 1, 0),
+        (error: unknown) => error instanceof MachineEnded && error.type === 1,
+      );
+      assert.equal(second.hart.state, "off");
+      assert.equal(occurrences(host.machine), 0);
+    });
+  }
+
+  test("a panic says what is wrong, stops the others, scrubs, and powers off", async () => {
+    const { host, second } = await secondHartInTvm({}, { panics: true });
+    const nacl = host.registerNacl();
+    const { root, memory } = host.machine;
+    const range = new RecordView(memory, "range", root.number("ranges"));
+    memory.write64(range.number("records") + ((host.hpaOf(nacl) - range.number("base")) / PAGE) * 8, 2n);
+    host.checker.paused = true;
+    const before = host.machine.console.length;
+    assert.throws(
+      () => host.unregisterNacl(),
+      (error: unknown) => error instanceof MachineEnded && error.reason === 1,
+    );
+    assert.match(host.machine.console.slice(before), /^salus: panic on hart 0: reference dropped that nobody held \(/);
+    assert.equal(second.hart.state, "off");
+    assert.equal(occurrences(host.machine), 0);
+  });
+
+  /** Hart 1 is in a TVM that holds the secret. */
+  async function secondHartInTvm(
+    options: Partial<MachineOptions>,
+    setup: MachineSetup = {},
+  ): Promise<{ host: CoveHost; second: GuestDriver }> {
+    const host = await CoveHost.boot({ ...setup, options: { harts: [0, 1], ...options } });
+    const tvm = host.buildTvm();
+    assert.equal(host.call(Eid.hsm, Hsm.start, 1, HOST_CODE, 0).error, Sbi.success);
+    const second = new GuestDriver(host.machine, 1);
+    while (host.machine.canStep(second.hart)) second.step();
+    assert.equal(second.ecall(Eid.nacl, 1, host.take(3), 0, 0).error, Sbi.success);
+    assert("switched" in second.perform(operations.ecall(Eid.covh, 14, tvm.id, 0)));
+    second.store(TVM_MEMORY + 0x800, 8, SECRET);
+    assert.equal(occurrences(host.machine), 1);
+    return { host, second };
+  }
 
   test("without secrets a boot leaves RAM alone", async () => {
     const host = await CoveHost.boot();
