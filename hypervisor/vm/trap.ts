@@ -79,31 +79,38 @@ export function handleTrap(hart: Hart, cause: u64): void {
 }
 
 /**
- * The G-stage has no translation. If it has one by now, the guest tries again. The host gets an access fault: it touched memory that it gave
- * away, or nothing at all. A TVM's fault is its host's to resolve, or an access to emulated memory, or the end of the vCPU.
+ * The G-stage has no translation. The host gets an access fault: it touched memory that it gave away, or nothing at all. A TVM's fault is an access
+ * to emulated memory, or its host's to resolve, or the end of the vCPU.
  */
 function guestPageFault(hart: Hart, vcpu: Vcpu, cause: u64): void {
   const vm = vcpu.vm;
   const gpa = (csrRead(HTVAL) << 2) | (csrRead(STVAL) & 3);
-  if (translate(vm, gpa) != NOT_MAPPED) return refreshAddressSpace(hart, vcpu);
-  // stval is the guest's virtual address (hstatus.GVA), whichever stage of the walk failed.
-  if (vm.kind == VmKind.Host) return injectException(accessFault(cause), csrRead(STVAL));
+  if (vm.kind == VmKind.Host) {
+    // stval is the guest's virtual address (hstatus.GVA), whichever stage of the walk failed.
+    if (!mappedByNow(hart, vcpu, gpa)) injectException(accessFault(cause), csrRead(STVAL));
+    return;
+  }
   switch (regionOf(vm, gpa)) {
-    case RegionType.Confidential:
-    case RegionType.Shared:
-    case RegionType.ConfidentialRemovable:
-    case RegionType.SharedRemovable:
-      return exitPageFault(hart, vcpu, cause, gpa);
     case RegionType.Mmio:
       if (cause != EXC_INST_GUEST_PAGE) return accessMmio(hart, vcpu, cause, gpa);
       return exitFatal(hart, vcpu, cause);
+    case RegionType.None:
+      return exitFatal(hart, vcpu, cause);
     case RegionType.Imsic:
       // A store can be an interrupt to a vCPU whose file is not bound: the host may bind it.
-      if (cause == EXC_STORE_GUEST_PAGE) return exitPageFault(hart, vcpu, cause, gpa);
-      return exitFatal(hart, vcpu, cause);
+      if (cause != EXC_STORE_GUEST_PAGE) return exitFatal(hart, vcpu, cause);
+      break;
     default:
-      return exitFatal(hart, vcpu, cause);
+      break;
   }
+  if (!mappedByNow(hart, vcpu, gpa)) exitPageFault(hart, vcpu, cause, gpa);
+}
+
+/** Whether another hart has mapped the page since the fault: then the guest tries again, without what this hart remembers of it. */
+function mappedByNow(hart: Hart, vcpu: Vcpu, gpa: u64): bool {
+  if (translate(vcpu.vm, gpa) == NOT_MAPPED) return false;
+  refreshAddressSpace(hart, vcpu);
+  return true;
 }
 
 /** The access fault that stands for a guest page fault. */
