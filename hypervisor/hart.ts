@@ -90,6 +90,13 @@ export class Hart {
   /** Test finisher (hpa), for a panic before there is a root; 0 if unknown. */
   earlyFinisher: u64;
 
+  /** Records of this hart's guest interrupt files (memory/interrupt-files.ts), by file number. */
+  fileRecords: usize;
+  /** hgeie as it was last written. */
+  guestFileEnables: u64;
+  /** Guest files that this hart has to clear before they can be used again (vm/binding.ts): atomics. */
+  filesToClear: u64;
+
   /** Address of `requests`, for atomics. */
   // @ts-ignore: decorator
   @inline
@@ -122,6 +129,10 @@ export const enum HartRequest {
   Fence = 2,
   /** Stop for good: panic, reset. */
   Halt = 4,
+  /** Clear the guest interrupt files of Hart.filesToClear. */
+  ClearFiles = 8,
+  /** Of this hart to itself: a guest external interrupt is offered to the host (vm/guest-external.ts). */
+  GuestExternal = 16,
 }
 
 /** What trap() and boot() return to the machine layer. */

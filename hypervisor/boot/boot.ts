@@ -206,7 +206,11 @@ function setupInterrupts(root: Root, plan: MemoryPlan, hart: Hart): void {
   const description = plan.description;
   if (description.hasImsic != 0 && hasFeature(description.features, Feature.Ssaia)) {
     const bits = description.imsicGuestIndexBits;
-    initImsic(root, plan.own.imsic, description.imsicIdentities, description.imsicGuestIdentities, bits);
+    const files = description.imsicGuestFiles;
+    initImsic(root, plan.own.imsic, description.imsicIdentities, description.imsicGuestIdentities, bits, files);
+  } else {
+    // Files that nobody can find are nobody's.
+    root.guestFileMask = 0;
   }
   setupHartInterrupts(hart);
 }

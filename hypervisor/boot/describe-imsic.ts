@@ -1,4 +1,4 @@
-import { indexBits, isAligned } from "../lib/arithmetic";
+import { indexBits, isAligned, minimum } from "../lib/arithmetic";
 import { IRQ_SEI } from "../riscv/csr";
 import { deviceAddress, deviceSize, NO_ADDRESS, regCount } from "./device-tree/cells";
 import { cellAt, cellCount, findProperty, nextCompatible, numberOf, parentOf } from "./device-tree/reader";
@@ -48,10 +48,12 @@ export function describeImsic(description: MachineDescription): DescribeError {
   description.imsicPhandle = phandleOf(fdt, node);
   if (!describeGeometry(description, node, files)) return DescribeError.ImsicMalformed;
   if (!describeRegions(description, node)) return DescribeError.ImsicMalformed;
+  description.imsicGuestFiles = ((<u64>1) << (<u64>description.imsicGuestIndexBits)) - 1;
   for (let file: u64 = 0; file < files; file++) {
     if (cellAt(fdt, interrupts, file * ENTRY_CELLS + 1) != <u32>IRQ_SEI) return DescribeError.ImsicMalformed;
     const page = filePage(description, file);
     if (page == NO_ADDRESS) return DescribeError.ImsicMalformed;
+    description.imsicGuestFiles = minimum(description.imsicGuestFiles, pagesFrom(description, page) - 1);
     // A file of a hart that is not enabled has nobody to go to.
     if (!giveToHart(description, cellAt(fdt, interrupts, file * ENTRY_CELLS), page))
       return DescribeError.ImsicMalformed;
@@ -120,6 +122,14 @@ export function filePage(description: MachineDescription, file: u64): u64 {
     offset -= places * stride;
   }
   return NO_ADDRESS;
+}
+
+/** Pages from `page` to the end of its region. */
+function pagesFrom(description: MachineDescription, page: u64): u64 {
+  let index: u64 = 0;
+  while (page - description.imsicRegion(index).base >= description.imsicRegion(index).size) index++;
+  const region = description.imsicRegion(index);
+  return (region.base + region.size - page) / PAGE_SIZE;
 }
 
 /** Gives the page to the hart with that local interrupt controller; false if it has one already. */

@@ -24,6 +24,7 @@ import {
   imageAddress,
   loadAcquire32,
 } from "../riscv/hw";
+import { FILE_RECORDS } from "../memory/interrupt-files";
 import { PAGE_SIZE } from "../riscv/pte";
 import { Root } from "../root";
 import { setupHartCsrs } from "../vm/csr-policy";
@@ -61,6 +62,7 @@ export function createHarts(root: Root, description: MachineDescription, own: Ow
     hart.numaNode = found.numaNode;
     hart.imsicPage = description.hasImsic != 0 ? found.imsicPage : 0;
     hart.enteredVm = NO_VM;
+    hart.fileRecords = own.fileRecords + <usize>(i * FILE_RECORDS * 8);
     hart.workPages = own.workPages + <usize>(i * WORK_PAGES * PAGE_SIZE);
     if (found.id == bootHartId) {
       // The boot hart stays on its stack in the image; the page below it becomes its guard.

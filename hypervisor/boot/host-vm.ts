@@ -1,7 +1,8 @@
 import { alignDown, alignUp, maximum, minimum } from "../lib/arithmetic";
-import { hostGuestFile } from "../devices/imsic";
+import { filePage } from "../devices/imsic-file";
 import { Hart } from "../hart";
 import { mapRange } from "../memory/gstage";
+import { initFileRecords } from "../memory/interrupt-files";
 import { MemoryRange, initRange, markPages, pageMapBytes } from "../memory/page-map";
 import { PageState } from "../memory/page-record";
 import { addTablePage } from "../memory/table-pool";
@@ -74,8 +75,8 @@ export function moveImages(layout: HostLayout): void {
 }
 
 /**
- * Makes the host VM with its address space: RAM as the layout says, and, where there is one, guest interrupt file 1 of each hart at the
- * address of that hart's own file. `root.harts` are the harts that came up.
+ * Makes the host VM with its address space: RAM as the layout says, and the guest interrupt files of each hart, the first at the
+ * address of that hart's own file and each other one at that of the file before it.
  */
 export function createHostVm(root: Root, plan: MemoryPlan): Vm {
   const own = plan.own;
@@ -103,11 +104,13 @@ export function createHostVm(root: Root, plan: MemoryPlan): Vm {
   for (let i: u64 = 0; i < segments.count; i++) {
     mapOrFail(vm, segments.gpa(i), segments.hpa(i), segments.length(i));
   }
-  const file = hostGuestFile(root);
-  if (file != 0) {
-    for (let i: u64 = 0; i < <u64>root.hartCount; i++) {
-      const page = root.hart(i).imsicPage;
-      mapOrFail(vm, page, page + (file << PAGE_SHIFT), PAGE_SIZE);
+  const files = root.guestFileMask;
+  for (let i: u64 = 0; i < <u64>root.hartCount; i++) {
+    const hart = root.hart(i);
+    initFileRecords(hart, files, HOST_SLOT);
+    // File k + 1 is the host's file k, and its file 0 is that of its supervisor level.
+    for (let file: u64 = 1; files >> file != 0; file++) {
+      mapOrFail(vm, filePage(hart, file - 1), filePage(hart, file), PAGE_SIZE);
     }
   }
   return vm;

@@ -72,6 +72,8 @@ export class MachineDescription {
   /** Highest interrupt identity of a supervisor file and of a guest file. */
   imsicIdentities: u32;
   imsicGuestIdentities: u32;
+  /** Guest files of each hart that the regions have pages for: those of the hart with the fewest. */
+  imsicGuestFiles: u64;
 
   /** Hart `index` (< hartCount), in the order of the tree. */
   hart(index: u64): HartDescription {

@@ -2,6 +2,7 @@ import { alignUp } from "../lib/arithmetic";
 import { CONSOLE_RECORD_SIZE } from "../devices/console";
 import { ImsicGeometry } from "../devices/imsic";
 import { Hart } from "../hart";
+import { FILE_RECORDS } from "../memory/interrupt-files";
 import { MemoryRange, pageMapBytes } from "../memory/page-map";
 import { PAGE_SIZE } from "../riscv/pte";
 import { Root } from "../root";
@@ -36,6 +37,8 @@ export class OwnMemory {
   root: usize;
   console: usize;
   imsic: usize;
+  /** Records of guest interrupt files: FILE_RECORDS for each hart. */
+  fileRecords: usize;
   /** Record of the kernel map (boot/kernel-map.ts). */
   kernelMap: usize;
   /** Array of Hart pointers. */
@@ -110,6 +113,7 @@ export function divideOwnMemory(own: OwnMemory, allocator: BootAllocator): void 
   own.vmSlots = allocator.take(vmTableBytes(), CACHE_LINE);
   own.console = allocator.take(<u64>CONSOLE_RECORD_SIZE, CACHE_LINE);
   own.imsic = allocator.take(<u64>offsetof<ImsicGeometry>(), CACHE_LINE);
+  own.fileRecords = allocator.take(own.harts * FILE_RECORDS * 8, CACHE_LINE);
   own.kernelMap = allocator.take(<u64>offsetof<KernelMap>(), CACHE_LINE);
   own.hartTable = allocator.take(own.harts * sizeof<usize>(), CACHE_LINE);
   own.vcpuTable = allocator.take(own.harts * sizeof<usize>(), CACHE_LINE);

@@ -1,23 +1,13 @@
-import { Hart, thisHart } from "../hart";
+import { Hart } from "../hart";
 import { Root } from "../root";
-import {
-  HGEIE,
-  HSTATUS,
-  HSTATUS_VGEIN,
-  HSTATUS_VGEIN_SHIFT,
-  IRQ_SEI,
-  SIE,
-  SIREG,
-  SISELECT,
-  STOPEI,
-  VSIREG,
-  VSISELECT,
-} from "../riscv/csr";
-import { csrClear, csrSet, csrSwap, csrWrite, mmioWrite32 } from "../riscv/hw";
+import { IRQ_SEI, SIE, SIREG, SISELECT, STOPEI } from "../riscv/csr";
+import { csrSet, csrSwap, csrWrite, mmioWrite32 } from "../riscv/hw";
+import { clearFile } from "./imsic-file";
 
 /**
  * Interrupt files of the IMSIC (AIA, chapter 3). Each hart has one of supervisor level, which is ours and serves for interrupts between
- * harts, and guest files. Guest file 1 of each hart is the host's: it appears to the host as its own supervisor file.
+ * harts, and guest files. Guest file 1 of each hart is the host's: it appears to the host as its own supervisor file. Guest file k + 1 appears
+ * to the host as its guest file k, which it can give to vCPUs of TVMs (sbi/covi.ts).
  */
 @unmanaged
 export class ImsicGeometry {
@@ -29,36 +19,52 @@ export class ImsicGeometry {
   reserved0: u32;
 }
 
+/** Guest files that a hart can have. */
+const MAX_GUEST_FILES: u64 = 63;
+
 /** Identity of the interrupt that one hart sends another. */
 const IPI_IDENTITY: u64 = 1;
 /** Offset of seteipnum_le in a file's page: the identity written there becomes pending. */
-const SETEIPNUM: u64 = 0;
+export const SETEIPNUM: u64 = 0;
 /** stopei: the identity is in bits 26:16. */
 const TOPEI_IDENTITY_SHIFT: u64 = 16;
 
-// Registers behind siselect. On RV64 only the even ones of eip and eie exist.
-const EIDELIVERY: u64 = 0x70;
-const EITHRESHOLD: u64 = 0x72;
-const EIP0: u64 = 0x80;
-const EIE0: u64 = 0xc0;
+// Registers behind siselect and vsiselect. On RV64 only the even ones of eip and eie exist.
+export const EIDELIVERY: u64 = 0x70;
+export const EITHRESHOLD: u64 = 0x72;
+export const EIP0: u64 = 0x80;
+export const EIE0: u64 = 0xc0;
 
 const HOST_GUEST_FILE: u64 = 1;
 
 /** Claims of one call: a hart's file has one identity enabled, so more than two or three are a broken machine. */
 const MAX_CLAIMS: u32 = 64;
 
-/** Fills the record at `record` and makes it the machine's. Boot, before `setupHartInterrupts`; harts have their imsicPage. */
-export function initImsic(root: Root, record: usize, identities: u32, guestIdentities: u32, guestIndexBits: u32): void {
+/**
+ * Fills the record at `record` and makes it the machine's: with that many guest files of each hart in its memory map, of which those that
+ * hgeie has are used. Boot, before `setupHartInterrupts`; harts have their imsicPage.
+ */
+export function initImsic(
+  root: Root,
+  record: usize,
+  identities: u32,
+  guestIdentities: u32,
+  guestIndexBits: u32,
+  mappedFiles: u64,
+): void {
   const geometry = changetype<ImsicGeometry>(record);
   geometry.identities = identities;
   geometry.guestIdentities = guestIdentities;
   geometry.guestIndexBits = guestIndexBits;
   root.imsic = record;
+  // hgeie has bits 1 to GEILEN; a file without a page in the memory map cannot be given to anybody.
+  const files = min(popcnt<u64>(root.guestFileMask >> 1), min(mappedFiles, MAX_GUEST_FILES));
+  root.guestFileMask = (((<u64>1) << files) - 1) << 1;
 }
 
 /** Number of the guest file (VGEIN) that the host has on each hart, 0 if the machine has none. */
 export function hostGuestFile(root: Root): u64 {
-  return root.imsic != 0 && (root.guestFileMask & (1 << HOST_GUEST_FILE)) != 0 ? HOST_GUEST_FILE : 0;
+  return hostGuestFileMask(root) != 0 ? HOST_GUEST_FILE : 0;
 }
 
 /** Bits of hgeie for the host's guest file, 0 if it has none. */
@@ -68,9 +74,23 @@ export function hostGuestFileMask(root: Root): u64 {
   return root.guestFileMask & (1 << HOST_GUEST_FILE);
 }
 
+/** The host's guest files by its own numbers, as bits of its hgeie. */
+// @ts-ignore: decorator
+@inline
+export function filesForTvms(root: Root): u64 {
+  return (root.guestFileMask >> HOST_GUEST_FILE) & ~(<u64>1);
+}
+
+/** hgeie and hgeip of the machine have the host's file k at k + HOST_FILE_SHIFT. */
+export const HOST_FILE_SHIFT: u64 = HOST_GUEST_FILE;
+
+/** Highest interrupt identity of a guest file; 0 without an IMSIC. */
+export function guestIdentities(root: Root): u64 {
+  return root.imsic != 0 ? <u64>changetype<ImsicGeometry>(root.imsic).guestIdentities : 0;
+}
+
 /**
- * Prepares the files of the hart that runs this: ours delivers nothing but interrupts from other harts; the host's is empty and off. From
- * now on the host's file raises SGEI, if hie lets it.
+ * Prepares the files of the hart that runs this: ours delivers nothing but interrupts from other harts; the host's is empty and off.
  */
 export function setupHartImsic(hart: Hart): void {
   const root = hart.root;
@@ -83,25 +103,9 @@ export function setupHartImsic(hart: Hart): void {
   writeOwn(EIE0, 1 << IPI_IDENTITY);
   writeOwn(EITHRESHOLD, 0);
   writeOwn(EIDELIVERY, 1);
-  if (hostGuestFile(root) != 0) {
-    clearGuestFile(HOST_GUEST_FILE);
-    csrWrite(HGEIE, hostGuestFileMask(root));
-  }
+  const files = root.guestFileMask;
+  for (let file: u64 = 1; files >> file != 0; file++) clearFile(root, file);
   csrSet(SIE, (<u64>1) << IRQ_SEI);
-}
-
-/** Turns guest file `file` of this hart off and forgets what is pending or enabled in it. Uses vsiselect and hstatus.VGEIN. */
-function clearGuestFile(file: u64): void {
-  const geometry = changetype<ImsicGeometry>(thisHart().root.imsic);
-  csrClear(HSTATUS, HSTATUS_VGEIN);
-  csrSet(HSTATUS, file << HSTATUS_VGEIN_SHIFT);
-  writeGuest(EIDELIVERY, 0);
-  writeGuest(EITHRESHOLD, 0);
-  for (let i: u64 = 0; i <= <u64>geometry.guestIdentities; i += 64) {
-    writeGuest(EIE0 + (i >> 5), 0);
-    writeGuest(EIP0 + (i >> 5), 0);
-  }
-  csrClear(HSTATUS, HSTATUS_VGEIN);
 }
 
 /** Interrupts `hart`. What was written before is visible to it when it takes the interrupt. */
@@ -123,9 +127,4 @@ export function claimAll(): u64 {
 function writeOwn(register: u64, value: u64): void {
   csrWrite(SISELECT, register);
   csrWrite(SIREG, value);
-}
-
-function writeGuest(register: u64, value: u64): void {
-  csrWrite(VSISELECT, register);
-  csrWrite(VSIREG, value);
 }

@@ -166,5 +166,12 @@ export const VSCTRCTL: u32 = 0x24e;
 export const SSTATUS_UXL64: u64 = 2 << 32;
 export const HSTATUS_VSXL64: u64 = 2 << 32;
 
+// hvictl (AIA 6.3.2).
+/** An interrupt of our choice is pending for VS-mode; its accesses to sie, sip and stimecmp trap. */
+export const HVICTL_VTI: u64 = 1 << 30;
+export const HVICTL_IID_SHIFT: u64 = 16;
+/** IPRIOM: the priority is that of IPRIO; 0 in IPRIO means that of its kind by default. */
+export const HVICTL_IPRIOM: u64 = 1 << 8;
+
 /** hcounteren and scounteren: the VM may read `time`. */
 export const COUNTEREN_TM: u64 = 1 << 1;

@@ -1,11 +1,13 @@
 import { Hart } from "../hart";
 import { Vcpu } from "../vm/vcpu";
 import { VmKind } from "../vm/vm";
+import { hasCovi } from "./covi";
 import { SBI_NOT_SUPPORTED, SBI_PENDING } from "./errors";
 import {
   EID_BASE,
   EID_COVG,
   EID_COVH,
+  EID_COVI,
   EID_DBCN,
   EID_HSM,
   EID_IPI,
@@ -47,7 +49,7 @@ export function baseCall(hart: Hart, vcpu: Vcpu, fid: u64): i64 {
     case Base.GetImplementationVersion:
       return IMPLEMENTATION_VERSION;
     case Base.ProbeExtension:
-      return probe(vcpu);
+      return probe(hart, vcpu);
     case Base.GetVendorId:
       return answerRaw(vcpu, hart.vendorId);
     case Base.GetArchitectureId:
@@ -65,7 +67,7 @@ function answerRaw(vcpu: Vcpu, value: u64): i64 {
 }
 
 /** 1 for an extension that this VM can call, else 0. */
-function probe(vcpu: Vcpu): i64 {
+function probe(hart: Hart, vcpu: Vcpu): i64 {
   const extension = vcpu.a0;
   if (extension >> 32 != 0) return 0;
   switch (<u32>extension) {
@@ -81,6 +83,8 @@ function probe(vcpu: Vcpu): i64 {
     case EID_NACL:
     case EID_COVH:
       return 1;
+    case EID_COVI:
+      return hasCovi(hart, vcpu) ? 1 : 0;
     case EID_COVG:
       return vcpu.vm.kind == VmKind.Tvm ? 1 : 0;
     default:

@@ -4,6 +4,7 @@ import { lockOfVm } from "../memory/claims";
 import { gpaRangeValid } from "../memory/gstage";
 import { RegionType, addRegion, changeRegion } from "../memory/regions";
 import { PAGE_SIZE } from "../riscv/pte";
+import { allowInterrupt } from "../vm/external-line";
 import { exitForwardedCall, exitNotification } from "../vm/exit";
 import { PendingExit, Vcpu } from "../vm/vcpu";
 import { Vm, VmKind } from "../vm/vm";
@@ -15,17 +16,24 @@ const enum Covg {
   RemoveMmioRegion = 1,
   ShareMemory = 2,
   UnshareMemory = 3,
+  AllowExternalInterrupt = 4,
+  DenyExternalInterrupt = 5,
 }
 
 /**
  * The guest side of CoVE, EID 0x434F5647, for TVMs only (CoVE 0.7 §9.6). Errors go to the guest without an exit to its host:
- * INVALID_PARAM length 0 or not in pages, or (share, unshare) a range that is not of the right kind; INVALID_ADDRESS misaligned, outside the
- * address space, overlapping; FAILED too many regions. AllowExternalInterrupt and DenyExternalInterrupt (4, 5) need an interrupt
- * file, which no TVM has yet: NOT_SUPPORTED.
+ * INVALID_PARAM length 0 or not in pages, or (share, unshare) a range that is not of the right kind, or (allow, deny) no such interrupt;
+ * INVALID_ADDRESS misaligned, outside the address space, overlapping; FAILED too many regions.
  */
 export function covgCall(hart: Hart, caller: Vcpu, fid: u64): i64 {
-  if (caller.vm.kind != VmKind.Tvm || fid > <u64>Covg.UnshareMemory) return SBI_NOT_SUPPORTED;
+  if (caller.vm.kind != VmKind.Tvm || fid > <u64>Covg.DenyExternalInterrupt) return SBI_NOT_SUPPORTED;
   const gpa = caller.a0;
+  if (fid >= <u64>Covg.AllowExternalInterrupt) {
+    const denied = fid == Covg.DenyExternalInterrupt;
+    const result = allowInterrupt(hart.root, caller, gpa, !denied);
+    if (result == 0) exitNotification(hart, caller, 1);
+    return result;
+  }
   const length = caller.a1;
   const bad = checkRange(caller.vm, gpa, length);
   if (bad != 0) return bad;

@@ -5,12 +5,14 @@ import { Vcpu } from "../vm/vcpu";
 import { BASE_GET_SPEC_VERSION, SPEC_VERSION, baseCall } from "./base";
 import { covgCall } from "./covg";
 import { covhCall } from "./covh";
+import { coviCall } from "./covi";
 import { dbcnCall } from "./dbcn";
 import { SBI_NOT_SUPPORTED, SBI_PENDING } from "./errors";
 import {
   EID_BASE,
   EID_COVG,
   EID_COVH,
+  EID_COVI,
   EID_DBCN,
   EID_HSM,
   EID_IPI,
@@ -63,6 +65,8 @@ function dispatch(hart: Hart, vcpu: Vcpu): i64 {
       return dbcnCall(hart, vcpu, fid);
     case EID_LEGACY_PUTCHAR:
       return legacyPutchar(hart, vcpu);
+    case EID_COVI:
+      return coviCall(hart, vcpu, fid);
     case EID_TIME:
       return timeCall(hart, vcpu, fid);
     case EID_IPI:

@@ -90,7 +90,8 @@ import { csrClear, csrExists, csrRead, csrSet, csrWrite, hfenceGvmaAll, sbiCall 
  * | senvcfg                           | hstateen0.ENVCFG         | yes | switched |
  * | siselect, sireg                   | hstateen0.CSRIND         | yes | vsiselect is switched |
  * | AIA: stopi, stopei, IMSIC file    | hstateen0.AIA, IMSIC     | yes | the file is chosen by hstatus.VGEIN, 0 = none |
- * | interrupt filtering, priorities   | hvictl, hviprio1, hviprio2 = 0 | no | constant |
+ * | interrupt filtering, priorities   | hvictl, hviprio1, hviprio2 = 0 | no | constant; hvictl is ours while it offers a host an interrupt (vm/guest-external.ts) |
+ * | a host's hie, hip, hgeie, hgeip, hgatp | (V = 1)             | emulated | vm/host-csr.ts; of a TVM they do not exist |
  * | sstateen0 itself                  | hstateen0.SE0            | no  | so sstateen0 is ours, always 0: no Zfinx fcsr, no jvt (Zcmt), no custom state for VU |
  * | CTR, scontext, srmcfg, custom     | hstateen0, other bits; hstateen1-3 | no | not switched. Without state enables: denyUngated |
  * | time                              | hcounteren.TM, htimedelta | yes | |

@@ -3,6 +3,7 @@ import { Hart, HartRequest, thisHart } from "../hart";
 import { Root } from "../root";
 import { IRQ_SSI, SIE, SIP } from "../riscv/csr";
 import { and64, csrClear, csrSet, or64, read32, read64, sbiCall } from "../riscv/hw";
+import { clearReturnedFiles } from "./binding";
 import { hasMessages, serveMessages } from "./messages";
 import { Vcpu, VcpuMessage } from "./vcpu";
 import { WaitReason } from "./wait";
@@ -17,8 +18,8 @@ const EID_IPI: u64 = 0x735049;
 const IPI_SEND: u64 = 0;
 const SIP_SSIP: u64 = 1 << IRQ_SSI;
 
-/** Requests that `serveRequests` answers. Halt stays for vm/schedule.ts. */
-const SERVED: u64 = HartRequest.Reschedule | HartRequest.Fence;
+/** Requests that `serveRequests` answers. Halt stays for vm/schedule.ts, GuestExternal for vm/wait.ts. */
+const SERVED: u64 = HartRequest.Reschedule | HartRequest.Fence | HartRequest.ClearFiles;
 
 /** Lets this hart be interrupted by others (and sets up its interrupt files). Boot, on every hart, after setupHartCsrs. */
 export function setupHartInterrupts(hart: Hart): void {
@@ -61,7 +62,7 @@ export function pendingRequests(hart: Hart): u64 {
 }
 
 /**
- * Serves Fence and Reschedule: does what other harts asked of the current vCPU, and tells harts that wait for it. What Reschedule is about
+ * Serves Fence, Reschedule and ClearFiles: does what other harts asked of the current vCPU, and tells harts that wait for it. What Reschedule is about
  * (start, suspend, preemption) is looked at by the callers, vm/wait.ts and vm/trap.ts.
  */
 export function serveRequests(hart: Hart): void {
@@ -70,6 +71,7 @@ export function serveRequests(hart: Hart): void {
   // A stopped host vCPU is started by vm/wait.ts, which takes its messages then.
   if (hart.waitReason != WaitReason.HostStopped && hasMessages(vcpu)) serveMessages(vcpu);
   if ((requests & HartRequest.Fence) != 0) wakeFenceWaiters(hart);
+  if ((requests & HartRequest.ClearFiles) != 0) clearReturnedFiles(hart);
 }
 
 /** Software interrupts for the host vCPU of a hart that runs a TVM; true if there were any. */

@@ -20,6 +20,8 @@ export const NACL_VSTIMECMP: u64 = 8 * 0x04d - 0x800;
 export const NACL_HTIMEDELTA: u64 = 8 * 0x105 - 0x800;
 export const NACL_HTVAL: u64 = 8 * 0x143 - 0x800;
 export const NACL_HTINST: u64 = 8 * 0x14a - 0x800;
+/** The one that a host writes: interrupts that it injects into a TVM without interrupt files (vm/external-line.ts). */
+export const NACL_HVIP: u64 = 8 * 0x145 - 0x800;
 
 /** Offset of a0 from the start; the other argument registers follow. */
 export const NACL_A0: u64 = 8 * 10;

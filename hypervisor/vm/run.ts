@@ -1,8 +1,11 @@
 import { Hart } from "../hart";
-import { SCAUSE_INTERRUPT, HVIP, TIME, VSCAUSE, VSIE } from "../riscv/csr";
+import { HSTATUS_VGEIN, HSTATUS_VGEIN_SHIFT, SCAUSE_INTERRUPT, HVIP, TIME, VSCAUSE, VSIE } from "../riscv/csr";
 import { cas32, cas64, csrRead, csrWrite, loadAcquire32, read64, storeRelease32, write32, write64 } from "../riscv/hw";
 import { SBI_INVALID_PARAM, SBI_INVALID_STATE, SBI_NO_SHMEM, SBI_PENDING } from "../sbi/errors";
+import { BindState, bindState, bindingOf, boundFile, boundHart } from "./binding";
 import { firstInterrupt, pendingInterrupts, showTimer } from "./exit";
+import { takeExternalLine } from "./external-line";
+import { isOffered, withdrawOffer } from "./guest-external";
 import { completeMmio } from "./mmio";
 import { NACL_A0, NACL_A1 } from "./nacl-memory";
 import { completeShare } from "./share";
@@ -18,7 +21,7 @@ import { enterTvm } from "./world-switch";
  *
  *   INVALID_PARAM    the TVM is not finalized, or has no such vCPU
  *   NO_SHMEM         the caller has no NACL shared memory
- *   INVALID_STATE    the vCPU is off, or runs on another hart
+ *   INVALID_STATE    the vCPU is off, or runs on another hart, or its interrupt file is not bound to one of this hart
  *   INVALID_ADDRESS  the host accepted a share or unshare whose pages are still mapped; it stays pending
  */
 export function runTvmVcpu(hart: Hart, host: Vcpu, vm: Vm, vcpuId: u64): i64 {
@@ -26,7 +29,7 @@ export function runTvmVcpu(hart: Hart, host: Vcpu, vm: Vm, vcpuId: u64): i64 {
   const finalized = loadAcquire32(changetype<usize>(vm) + offsetof<Vm>("lifecycle")) == VmLifecycle.Runnable;
   const vcpu = finalized ? vm.vcpu(vcpuId) : null;
   let failed = SBI_INVALID_PARAM;
-  if (vcpu != null) failed = claimVcpu(host, vcpu);
+  if (vcpu != null) failed = claimVcpu(hart, host, vcpu);
   if (vcpu == null || failed != 0) {
     releaseVm(vm);
     return failed;
@@ -37,17 +40,24 @@ export function runTvmVcpu(hart: Hart, host: Vcpu, vm: Vm, vcpuId: u64): i64 {
   const interrupts = pendingInterrupts(csrRead(VSIE), csrRead(HVIP));
   if (interrupts != 0) return refuseForInterrupt(host, vcpu, firstInterrupt(interrupts));
 
+  if (isOffered(hart)) withdrawOffer(hart);
   write32(changetype<usize>(vcpu) + offsetof<Vcpu>("hartIndex"), hart.index);
   enterTvm(hart, host, vcpu);
   return SBI_PENDING;
 }
 
 /** Makes the vCPU ours to run (state Running) with its last exit completed, or says why not with nothing changed. */
-function claimVcpu(host: Vcpu, vcpu: Vcpu): i64 {
+function claimVcpu(hart: Hart, host: Vcpu, vcpu: Vcpu): i64 {
   // Without it the host would see nothing of the exit and could complete none.
   const memory = host.naclHpa;
   if (memory == 0) return SBI_NO_SHMEM;
   if (cas32(vcpu.stateAddress(), VcpuState.Runnable, VcpuState.Running) != VcpuState.Runnable) {
+    return SBI_INVALID_STATE;
+  }
+  if (vcpu.vm.hasInterruptFiles == 0) {
+    takeExternalLine(host, vcpu);
+  } else if (!useBoundFile(hart, vcpu)) {
+    storeRelease32(vcpu.stateAddress(), VcpuState.Runnable);
     return SBI_INVALID_STATE;
   }
   if (vcpu.pending == PendingExit.None) return 0;
@@ -60,6 +70,14 @@ function claimVcpu(host: Vcpu, vcpu: Vcpu): i64 {
   const failed = completeExit(vcpu, memory);
   if (failed != 0) storeRelease32(vcpu.stateAddress(), VcpuState.Runnable);
   return failed;
+}
+
+/** The vCPU's interrupt file is the guest file that it is bound to, if that is one of this hart. */
+function useBoundFile(hart: Hart, vcpu: Vcpu): bool {
+  const binding = bindingOf(vcpu);
+  if (bindState(binding) != BindState.Bound || boundHart(binding) != <u64>hart.index) return false;
+  vcpu.hstatus = (vcpu.hstatus & ~HSTATUS_VGEIN) | (boundFile(binding) << HSTATUS_VGEIN_SHIFT);
+  return true;
 }
 
 /** Takes the host's answer to an access, or to a share or unshare, to the guest. `memory` is the host's NACL memory. */

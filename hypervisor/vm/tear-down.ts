@@ -1,10 +1,11 @@
 import { leafSize, walk, walkEntry, walkLevel } from "../memory/gstage";
 import { recordAddress } from "../memory/page-map";
 import { PageState, dropReference, recordOwner, setRecord } from "../memory/page-record";
-import { region } from "../memory/regions";
+import { RegionType, region } from "../memory/regions";
 import { nextTablePage } from "../memory/table-pool";
 import { read64, write64 } from "../riscv/hw";
 import { PAGE_SHIFT, PAGE_SIZE, isLeaf, isParked, isTable, pteAddress } from "../riscv/pte";
+import { returnFiles } from "./binding";
 import { Vcpu } from "./vcpu";
 import { Vm } from "./vm";
 
@@ -44,7 +45,10 @@ export function releasePage(vm: Vm, parent: Vm, hpa: u64): void {
 
 /** Every leaf lies in a region, so only the regions are searched. */
 function releaseLeaves(vm: Vm, parent: Vm): void {
-  for (let i: u32 = 0; i < vm.regionCount; i++) releaseRange(vm, parent, region(vm, i).start, region(vm, i).end);
+  for (let i: u32 = 0; i < vm.regionCount; i++) {
+    // Interrupt files go back with the vCPU that they are bound to.
+    if (<u32>region(vm, i).type != RegionType.Imsic) releaseRange(vm, parent, region(vm, i).start, region(vm, i).end);
+  }
 }
 
 function releaseRange(vm: Vm, parent: Vm, start: u64, end: u64): void {
@@ -72,6 +76,7 @@ function releaseRange(vm: Vm, parent: Vm, start: u64, end: u64): void {
 }
 
 function releaseVcpu(vcpu: Vcpu, parent: Vm): void {
+  returnFiles(vcpu, parent);
   giveBack(parent, changetype<usize>(vcpu), vcpu.statePages);
 }
 

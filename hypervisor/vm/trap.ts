@@ -15,7 +15,6 @@ import {
   EXC_STORE_ACCESS,
   EXC_STORE_GUEST_PAGE,
   EXC_VIRTUAL_INST,
-  HGEIP,
   HIE,
   HIP,
   HTVAL,
@@ -32,12 +31,13 @@ import {
   STVAL,
 } from "../riscv/csr";
 import { csrClear, csrRead, csrWrite } from "../riscv/hw";
-import { hostGuestFileMask } from "../devices/imsic";
 import { VS_INTERRUPTS } from "./csr-policy";
 import { exitFatal, exitInterrupt, exitPageFault, exitWfi } from "./exit";
 import { grantExtensions } from "./extension-state";
 import { FETCH_FAULTED, fetchInstruction } from "./fetch";
+import { offerGuestExternal, ownFileRaised } from "./guest-external";
 import { acknowledgeInterrupt } from "./hart-messages";
+import { emulateHostCsr } from "./host-csr";
 import { injectException } from "./inject";
 import { accessMmio } from "./mmio";
 import { firmwareTimerFired, hasGuestComparator } from "./timer";
@@ -133,7 +133,10 @@ function illegalInstruction(hart: Hart, vcpu: Vcpu): void {
   injectException(EXC_ILLEGAL, csrRead(STVAL));
 }
 
-/** What VS-mode may not do although HS-mode may: WFI of a TVM is an exit, unless what it waits for is there; everything else does not exist in a VM. */
+/**
+ * What VS-mode may not do although HS-mode may: WFI of a TVM is an exit, unless what it waits for is there; a host has some hypervisor CSRs;
+ * everything else does not exist in a VM.
+ */
 function virtualInstruction(hart: Hart, vcpu: Vcpu): void {
   let instruction = csrRead(STVAL);
   if (instruction == 0) {
@@ -143,9 +146,9 @@ function virtualInstruction(hart: Hart, vcpu: Vcpu): void {
     instruction = <u64>fetched;
   }
   const fromSupervisor = (csrRead(SSTATUS) & SSTATUS_SPP) != 0;
-  if (instruction != WFI || !fromSupervisor || vcpu.vm.kind != VmKind.Tvm) {
-    return injectException(EXC_ILLEGAL, instruction);
-  }
+  const host = vcpu.vm.kind == VmKind.Host;
+  if (host && fromSupervisor && emulateHostCsr(hart, vcpu, instruction)) return;
+  if (host || instruction != WFI || !fromSupervisor) return injectException(EXC_ILLEGAL, instruction);
   csrWrite(SEPC, csrRead(SEPC) + WFI_LENGTH);
   if ((csrRead(HIP) & csrRead(HIE) & VS_INTERRUPTS) == 0) exitWfi(hart, vcpu, instruction);
 }
@@ -212,14 +215,9 @@ function softwareInterrupt(hart: Hart): void {
   csrClear(SIE, SIP_SSIP);
 }
 
-/** A guest file of this hart that hgeie selects: the host's own, or (CoVE AIA calls) one that it watches. */
+/** A guest file of this hart that hgeie selects: the host's own, or one that the host watches. */
 function guestExternalInterrupt(hart: Hart): void {
   const vcpu = hart.vcpu;
-  if (vcpu == hart.hostVcpu) {
-    hart.strayInterrupts++;
-    csrClear(HIE, HIP_SGEIP);
-    return;
-  }
-  const own = (csrRead(HGEIP) & hostGuestFileMask(hart.root)) != 0;
-  exitInterrupt(hart, vcpu, own ? IRQ_SEI : IRQ_SGEI);
+  if (vcpu == hart.hostVcpu) offerGuestExternal(hart);
+  else exitInterrupt(hart, vcpu, ownFileRaised(hart) ? IRQ_SEI : IRQ_SGEI);
 }

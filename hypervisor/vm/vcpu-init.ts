@@ -16,8 +16,11 @@ import { EXTENSIONS_CLEAN } from "./extension-state";
 import { postMessage } from "./messages";
 import { TIMER_NEVER } from "./timer";
 import { PendingExit, Vcpu, VcpuMessage, VcpuState } from "./vcpu";
-import { fpAreaBytes, vectorAreaBytes } from "./vcpu-layout";
+import { fpAreaBytes, interruptStateOffset, vectorAreaBytes } from "./vcpu-layout";
 import { Vm, VmKind } from "./vm";
+
+/** imsicGpa of a vCPU that has no interrupt file in its TVM. */
+export const NO_IMSIC_ADDRESS: u64 = ~0;
 
 /** hartIndex of a vCPU that never ran. */
 const NO_HART: u32 = ~0;
@@ -37,6 +40,8 @@ export function initVcpu(vcpu: Vcpu, vm: Vm, id: u32, fpArea: usize, vectorArea:
   vcpu.state = VcpuState.Stopped;
   vcpu.hartIndex = host ? id : NO_HART;
   vcpu.vgein = host ? hostGuestFile(root) : 0;
+  vcpu.interrupts = changetype<usize>(vcpu) + interruptStateOffset();
+  vcpu.imsicGpa = NO_IMSIC_ADDRESS;
   vcpu.fpArea = (root.optionalState & OptionalState.FloatingPoint) != 0 ? fpArea : 0;
   vcpu.vectorArea = (root.optionalState & OptionalState.Vector) != 0 ? vectorArea : 0;
   resetVcpu(vcpu, 0, 0);

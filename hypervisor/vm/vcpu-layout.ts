@@ -1,9 +1,10 @@
+import { INTERRUPT_STATE_BYTES } from "../devices/interrupt-state";
 import { Vcpu } from "./vcpu";
 
 /**
  * What lies in the state pages of a vCPU, each part 64-byte aligned:
  *
- *     Vcpu record | f0-f31, fcsr | vstart, vl, vtype, vcsr, v0-v31
+ *     Vcpu record | f0-f31, fcsr | software interrupt file, allow list | vstart, vl, vtype, vcsr, v0-v31
  *
  * The last part exists only on harts with vectors, and its size depends on their VLEN.
  */
@@ -26,9 +27,14 @@ export function fpAreaOffset(): usize {
   return aligned(offsetof<Vcpu>());
 }
 
+/** Offset of the interrupt state from the record. */
+export function interruptStateOffset(): usize {
+  return fpAreaOffset() + fpAreaBytes();
+}
+
 /** Offset of the vector area from the record. */
 export function vectorAreaOffset(): usize {
-  return fpAreaOffset() + fpAreaBytes();
+  return interruptStateOffset() + aligned(INTERRUPT_STATE_BYTES);
 }
 
 /** Bytes of the floating-point area. */

@@ -71,6 +71,11 @@ export class Vcpu {
   henvcfg: u64;
   htimedelta: u64;
 
+  // ---- a host's own view of hypervisor CSRs (vm/host-csr.ts); 0 in a TVM
+  virtualHie: u64;
+  virtualHgeie: u64;
+  virtualHgatp: u64;
+
   // ---- identity (constant after creation)
   vm: Vm;
   id: u32;
@@ -121,12 +126,27 @@ export class Vcpu {
   // ---- interrupts
   /** Guest interrupt file number on the current hart (VGEIN), 0 if none. */
   vgein: u64;
+  /** Software interrupt file and allow list (devices/interrupt-state.ts), behind the floating-point area. */
+  interrupts: usize;
+  /** gpa of the vCPU's interrupt file in its TVM, ~0 if it has none; constant after TvmFinalize. */
+  imsicGpa: u64;
+  /** Binding to a guest interrupt file (vm/binding.ts): one word, changed under vm.lock, read by atomics. */
+  binding: u64;
+  /** Translation version of the TVM when the file that the vCPU is leaving went out of its reach. */
+  bindingStamp: u64;
 
   /** Address of `state`, for compare-and-swap. */
   // @ts-ignore: decorator
   @inline
   stateAddress(): u64 {
     return <u64>(changetype<usize>(this) + offsetof<Vcpu>("state"));
+  }
+
+  /** Address of `binding`, for atomics. */
+  // @ts-ignore: decorator
+  @inline
+  bindingAddress(): u64 {
+    return <u64>(changetype<usize>(this) + offsetof<Vcpu>("binding"));
   }
 
   /** Address of `messages`, for atomics. */
@@ -138,12 +158,12 @@ export class Vcpu {
 
   /** General register `index` (0-31); x0 reads 0. */
   gpr(index: u32): u64 {
-    return index == 0 ? 0 : load<u64>(changetype<usize>(this) + (<usize>index << 3));
+    return index == 0 ? 0 : load<u64>(changetype<usize>(this) + ((<usize>index) << 3));
   }
 
   /** Writes general register `index` (0-31); x0 stays 0. */
   setGpr(index: u32, value: u64): void {
-    if (index != 0) store<u64>(changetype<usize>(this) + (<usize>index << 3), value);
+    if (index != 0) store<u64>(changetype<usize>(this) + ((<usize>index) << 3), value);
   }
 }
 

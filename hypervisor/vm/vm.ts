@@ -67,14 +67,24 @@ export class Vm {
   statePage: u64;
   statePages: u64;
 
+  // ---- interrupt files of its vCPUs (sbi/covi/geometry.ts): where they lie in its address space
+  /** 1 once COVI TvmAiaInit succeeded: its vCPUs then run only while bound to a guest file. */
+  hasInterruptFiles: u32;
+  imsicGroupBits: u32;
+  imsicGroupShift: u32;
+  imsicHartBits: u32;
+  imsicGuestBits: u32;
+  reserved1: u32;
+  imsicBase: u64;
+
   /** vCPU `id`, or null. Caller holds the lock or knows that the table no longer changes for this id. */
   vcpu(id: u64): Vcpu | null {
     if (id >= <u64>this.maxVcpus) return null;
-    return changetype<Vcpu | null>(load<usize>(this.vcpus + (<usize>id << 3)));
+    return changetype<Vcpu | null>(load<usize>(this.vcpus + ((<usize>id) << 3)));
   }
 
   setVcpu(id: u64, vcpu: Vcpu): void {
-    store<usize>(this.vcpus + (<usize>id << 3), changetype<usize>(vcpu));
+    store<usize>(this.vcpus + ((<usize>id) << 3), changetype<usize>(vcpu));
   }
 }
 

@@ -4,6 +4,7 @@ import { HIE, HIP, IRQ_SSI, IRQ_STI, IRQ_VSSI, SEPC, SIE } from "../riscv/csr";
 import { csrClear, csrRead, csrWrite, fence, read64, swap64, write32 } from "../riscv/hw";
 import { VS_INTERRUPTS } from "./csr-policy";
 import { exitInterrupt } from "./exit";
+import { isOffered, renewOffer, watchedFileRaised, withdrawOffer } from "./guest-external";
 import { pendingRequests, sendRequestToRunner, serveRequests, takeHostSoftwareInterrupt } from "./hart-messages";
 import { NO_TARGET, nextTarget } from "./hart-mask";
 import { fencesServed, hasMessages, postMessage, serveMessages } from "./messages";
@@ -47,6 +48,7 @@ export function settle(hart: Hart): u32 {
   if (hart.vcpu != hart.hostVcpu) preemptForSoftwareInterrupt(hart);
   switch (hart.waitReason) {
     case WaitReason.None:
+      if (isOffered(hart)) renewOffer(hart);
       return Action.Enter;
     case WaitReason.RemoteFence:
       return settleRemoteFence(hart);
@@ -114,6 +116,7 @@ export function parkHostVcpu(hart: Hart): void {
   const host = hart.hostVcpu;
   hart.vcpu = host;
   hart.current = changetype<usize>(host);
+  withdrawOffer(hart);
   // Nothing but another hart may wake it: an interrupt of a vCPU that is off would stay pending for ever.
   csrWrite(HIE, 0);
   csrClear(SIE, SIE_STIE);
@@ -141,14 +144,16 @@ export function startHostVcpu(hart: Hart, pc: u64, opaque: u64): void {
 
 /** HSM hart_suspend of the host vCPU, which has its result: it goes on when one of the interrupts that it enables is pending. */
 export function suspendHostVcpu(hart: Hart): void {
-  if (interruptPending()) return;
+  // What is offered must wake the hart: it arrives as SGEI again.
+  withdrawOffer(hart);
+  if (interruptPending(hart)) return;
   write32(hart.waitReasonAddress(), WaitReason.HostSuspended);
   write32(hart.hostVcpu.stateAddress(), VcpuState.Suspended);
   leaveAddressSpace(hart);
 }
 
 function settleSuspended(hart: Hart): u32 {
-  if (!interruptPending()) return Action.Wait;
+  if (!interruptPending(hart)) return Action.Wait;
   const host = hart.hostVcpu;
   write32(hart.waitReasonAddress(), WaitReason.None);
   write32(host.stateAddress(), VcpuState.Running);
@@ -157,7 +162,7 @@ function settleSuspended(hart: Hart): u32 {
   return Action.Enter;
 }
 
-/** Whether the current vCPU has an interrupt pending that its vsie enables, whatever its SIE says. */
-function interruptPending(): bool {
-  return (csrRead(HIP) & csrRead(HIE) & VS_INTERRUPTS) != 0;
+/** Whether the current vCPU, a host's, has an interrupt pending that it enables, whatever its SIE says. */
+function interruptPending(hart: Hart): bool {
+  return (csrRead(HIP) & csrRead(HIE) & VS_INTERRUPTS) != 0 || watchedFileRaised(hart);
 }

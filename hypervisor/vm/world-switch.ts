@@ -5,7 +5,6 @@ import {
   HSTATUS,
   HTIMEDELTA,
   HVIP,
-  IRQ_SEI,
   SCOUNTEREN,
   SENVCFG,
   SEPC,
@@ -24,6 +23,7 @@ import {
 import { csrRead, csrSwap, csrWrite, write32 } from "../riscv/hw";
 import { OptionalState, VS_INTERRUPTS } from "./csr-policy";
 import { EXTENSION_FIELDS, loadExtensions, returnExtensions } from "./extension-state";
+import { watchForHost, watchForTvm } from "./guest-external";
 import { hasMessages, serveMessages } from "./messages";
 import { armHostTimer, disarmHostTimer, refreshFirmwareTimer } from "./timer";
 import { Vcpu, VcpuState } from "./vcpu";
@@ -42,9 +42,6 @@ import { Vcpu, VcpuState } from "./vcpu";
  * that; senders post a message first and look at the state then.
  */
 
-const SIE_SEIE: u64 = 1 << IRQ_SEI;
-/** From bit 9 (vsie.SEIE of the host) to bit 12 (hie.SGEIE). */
-const SEIE_TO_SGEIE: u64 = 3;
 const TIMER_AND_INDIRECT: u64 = OptionalState.Timer | OptionalState.Indirect;
 
 /**
@@ -63,7 +60,7 @@ export function enterTvm(hart: Hart, host: Vcpu, vcpu: Vcpu): void {
   enterAddressSpace(hart, vcpu);
 
   // vsie is hie's VS bits. An external interrupt of the host arrives as SGEI.
-  csrWrite(HIE, ((vcpu.vsie << 1) & VS_INTERRUPTS) | ((host.vsie & SIE_SEIE) << SEIE_TO_SGEIE));
+  csrWrite(HIE, ((vcpu.vsie << 1) & VS_INTERRUPTS) | watchForTvm(hart, host));
   csrWrite(VSATP, vcpu.vsatp);
   setCurrent(hart, vcpu);
   if ((optional & OptionalState.Timer) != 0) armHostTimer(host);
@@ -85,7 +82,7 @@ export function leaveTvm(hart: Hart, host: Vcpu, vcpu: Vcpu): void {
   write32(host.stateAddress(), VcpuState.Running);
   enterAddressSpace(hart, host);
 
-  csrWrite(HIE, (host.vsie << 1) & VS_INTERRUPTS);
+  csrWrite(HIE, ((host.vsie << 1) & VS_INTERRUPTS) | watchForHost(hart, host));
   csrWrite(VSATP, host.vsatp);
   setCurrent(hart, host);
   if ((optional & OptionalState.Timer) != 0) disarmHostTimer();

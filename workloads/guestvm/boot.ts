@@ -18,6 +18,8 @@ import { captureInitialState } from "./initial-state";
 import { runOriginalSequence } from "./original-sequence";
 import { runCounter } from "./scenarios/counter";
 import { runExceptions } from "./scenarios/exceptions";
+import { runExternalLine } from "./scenarios/external-line";
+import { runInterrupts } from "./scenarios/interrupts";
 import { runMmio } from "./scenarios/mmio";
 import { runMultiprocessor } from "./scenarios/multiprocessor";
 import { runPuppet } from "./scenarios/puppet";
@@ -69,6 +71,12 @@ export function bootGuest(hartId: u64, argument: u64): void {
       break;
     case GuestScenario.Time:
       runTime();
+      break;
+    case GuestScenario.Interrupts:
+      runInterrupts(vm, parameter);
+      break;
+    case GuestScenario.ExternalLine:
+      runExternalLine();
       break;
     default:
       assert(false, "unknown scenario");

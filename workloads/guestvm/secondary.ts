@@ -8,6 +8,7 @@ import { hartStop } from "../lib/sbi";
 import { adoptSecondary } from "../lib/start";
 import { CONSOLE_PAGE } from "../lib/tvm-map";
 import { CONSOLE_SLICE } from "./boot";
+import { sendInterrupts, Sender } from "./scenarios/interrupts";
 
 /** What vCPU 0 can ask the other vCPUs to do (the scenario Multiprocessor). */
 export const enum VcpuCommand {
@@ -25,6 +26,8 @@ export const enum VcpuCommand {
   Call = 6,
   /** Stops. */
   Stop = 7,
+  /** Sends interrupts to vCPU 0 until told to stop. Argument: Sender (scenarios/interrupts.ts). */
+  SendInterrupts = 8,
 }
 
 /** Where vCPUs meet: words in confidential memory, changed with atomics only. */
@@ -72,6 +75,8 @@ function obey(command: u32, argument: u64): u64 {
       return 1;
     case VcpuCommand.Call:
       return probeCall(argument);
+    case VcpuCommand.SendInterrupts:
+      return sendInterrupts(changetype<Sender>(<usize>argument));
     default:
       return 0;
   }

@@ -4,6 +4,8 @@ import { thisHart, thisVm } from "./records";
 import { EID_COVH, probeExtension, RESET_SHUTDOWN, RESET_SYSTEM_FAILURE, setTimer, systemReset } from "./sbi";
 import { TrapFrame } from "./trap-frame";
 import {
+  HIE,
+  IRQ_SGEI,
   IRQ_SSI,
   IRQ_STI,
   SCAUSE,
@@ -39,7 +41,9 @@ export function handleTrap(frame: TrapFrame): void {
   const hart = thisHart();
   hart.interruptsTaken++;
   hart.lastInterrupt = cause;
-  csrClear(SIE, 1 << (cause & 63));
+  // A host's own guest external interrupt has its enable in hie.
+  if (cause == (SCAUSE_INTERRUPT | IRQ_SGEI)) csrClear(HIE, 1 << IRQ_SGEI);
+  else csrClear(SIE, 1 << (cause & 63));
   if (hart.callInInterrupt != 0) {
     // The interrupted code may be between its call and its look at the result.
     const value = hart.sbiValue;

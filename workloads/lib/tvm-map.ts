@@ -48,6 +48,21 @@ export const ECHO_COUNT: u64 = 0x818;
 /** Puppet device: the host makes the guest do single accesses and calls (puppet-protocol.ts). */
 export const PUPPET_PAGE: u64 = 0x1001_1000;
 
+/** Interrupt file of vCPU 0; the others follow, a page each. */
+export const GUEST_IMSIC: u64 = 0x2800_0000;
+
+/** Shared page of the scenario Interrupts. Words 0-63: how often the guest has received each identity. */
+export const INTERRUPT_BOARD: u64 = SHARED_WINDOW + 0x2000;
+/** Its page in the shared window. */
+export const INTERRUPT_BOARD_INDEX: u64 = 2;
+/** Offset of a word that the host sets to end the scenario. */
+export const BOARD_STOP: u64 = 0x200;
+/** Offset of the number of interrupts that the vCPUs have sent each other. */
+export const BOARD_SENT: u64 = 0x208;
+/** Identities below this are the host's to inject, from here to 63 the guest's own. */
+export const FIRST_GUEST_IDENTITY: u64 = 32;
+export const IDENTITIES: u64 = 64;
+
 /** Zero pages for scenarios' own use lie from here on. */
 export const SCRATCH_START: u64 = 0x9000_0000;
 
@@ -81,6 +96,10 @@ export const enum GuestScenario {
   Time = 7,
   /** Counts in many pages while the host blocks, promotes and demotes them; the parameter is the number of rounds. */
   Stress = 8,
+  /** Counts the interrupts of its file; the parameter is the number of vCPUs, of which the second sends some. */
+  Interrupts = 9,
+  /** The external interrupt that a vCPU without an interrupt file has. */
+  ExternalLine = 10,
 }
 
 /** Boot argument for a scenario. */

@@ -7,6 +7,8 @@ import { thisHart } from "../lib/records";
 import { hartStop } from "../lib/sbi";
 import { adoptSecondary } from "../lib/start";
 import { SIE } from "../../hypervisor/riscv/csr";
+import { HostCall, makeHostCall } from "./host-call";
+import { runVcpu, VcpuRun } from "./vcpu-run";
 import { Race, runRace } from "./race";
 import { runStressGuest, Stress } from "./stress-run";
 import { runOnce, runUntilWfi } from "./run-loop";
@@ -47,6 +49,10 @@ export const enum HartCommand {
   Race = 13,
   /** Runs the Stress at the argument to its end. */
   RunStress = 14,
+  /** Makes the HostCall at the argument. */
+  HostCall = 15,
+  /** Runs the VcpuRun at the argument. */
+  RunVcpu = 16,
 }
 
 /** A hart of tellus other than the boot hart: serves its mailbox for ever. */
@@ -100,6 +106,10 @@ function obey(command: u32, argument: u64): u64 {
       return runRace(changetype<Race>(<usize>argument));
     case HartCommand.RunStress:
       return runStressGuest(changetype<Stress>(<usize>argument));
+    case HartCommand.HostCall:
+      return makeHostCall(changetype<HostCall>(<usize>argument));
+    case HartCommand.RunVcpu:
+      return runVcpu(changetype<VcpuRun>(<usize>argument));
     default:
       return ~0;
   }

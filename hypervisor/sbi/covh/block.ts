@@ -119,7 +119,7 @@ function applyTo(vm: Vm, at: u64, entry: u64, size: u64, pass: Pass, version: u6
       write64(at, parkedEntry(hpa, version));
       return true;
     case Pass.CheckUnblock:
-      return isParked(entry);
+      return isParked(entry) && recordAddress(hpa) != 0;
     case Pass.Unblock:
       write64(at, pteFromAddress(hpa) | GSTAGE_LEAF);
       return true;
@@ -132,8 +132,9 @@ function applyTo(vm: Vm, at: u64, entry: u64, size: u64, pass: Pass, version: u6
   }
 }
 
-/** The TVM's own and nobody holds it, or its parent's. */
+/** RAM, the TVM's own and nobody holds it, or its parent's. An interrupt file is taken away by COVI calls only. */
 function blockable(vm: Vm, hpa: u64, size: u64): bool {
+  if (recordAddress(hpa) == 0) return false;
   const pages = size >> PAGE_SHIFT;
   for (let i: u64 = 0; i < pages; i++) {
     const record = read64(recordAddress(hpa + (i << PAGE_SHIFT)));

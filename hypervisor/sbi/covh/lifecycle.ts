@@ -14,6 +14,7 @@ import { Vcpu, VcpuState } from "../../vm/vcpu";
 import { initVcpu } from "../../vm/vcpu-init";
 import { fpAreaOffset, vectorAreaOffset } from "../../vm/vcpu-layout";
 import { Vm, VmKind, VmLifecycle } from "../../vm/vm";
+import { checkImsicAddresses, measureImsic } from "../covi/geometry";
 import { freeSlot, publishVm, releaseVm, reserveSlot, retireVm } from "../../vm/vm-table";
 import {
   SBI_ALREADY_AVAILABLE,
@@ -83,17 +84,21 @@ export function tvmCreate(hart: Hart, caller: Vcpu, gpa: u64, length: u64): i64 
 /**
  * COVH 6, TvmFinalize(guest id, entry pc, argument): the TVM's initial state is complete; its vCPU 0 may run (CoVE 0.7 §9.4.7).
  *
- * Errors: INVALID_PARAM not initializing; INVALID_STATE no vCPU 0 yet. Caller holds vm.lock.
+ * Errors: INVALID_PARAM not initializing; INVALID_STATE no vCPU 0 yet, or (TvmAiaInit) a vCPU without an interrupt file of its own. An error
+ * changes nothing: what is missing can be added. Caller holds vm.lock.
  */
 export function tvmFinalize(hart: Hart, vm: Vm, entryPc: u64, argument: u64): i64 {
   if (vm.lifecycle != VmLifecycle.Initializing) return SBI_INVALID_PARAM;
   const boot = vm.vcpu(0);
   if (boot == null) return SBI_INVALID_STATE;
+  const files = checkImsicAddresses(vm);
+  if (files != 0) return files;
 
   vm.entryPc = entryPc;
   vm.entryArgument = argument;
   measureWord(vm, entryPc, workBytes(hart));
   measureWord(vm, argument, workBytes(hart));
+  measureImsic(vm, workBytes(hart));
   boot.sepc = entryPc;
   boot.a0 = 0;
   boot.a1 = argument;

@@ -85,9 +85,16 @@ test("the host has no such calls", () => {
     assert.equal(errorName(host.call(Eid.covg, fid, RANGE, PAGE).error), "notSupported");
 });
 
-test("interrupt calls and unknown functions are not supported", () => {
+test("a guest without an interrupt file has one interrupt to allow", () => {
   start();
-  for (const fid of [4, 5, 6, 100]) assert.equal(errorName(host.call(Eid.covg, fid, 1, 0).error), "notSupported");
+  for (const fid of [4, 5])
+    for (const identity of [0, 1, 8, 10, 2047, 2048, 1n << 32n])
+      assert.equal(errorName(host.call(Eid.covg, fid, identity).error), "invalidParam");
+});
+
+test("unknown functions are not supported", () => {
+  start();
+  for (const fid of [6, 100]) assert.equal(errorName(host.call(Eid.covg, fid, 1, 0).error), "notSupported");
 });
 
 describe("AddMmioRegion, RemoveMmioRegion", () => {

@@ -221,7 +221,7 @@ describe("guests", () => {
     start();
     assert.equal(host.trapOf(operations.illegal(0)).cause, 2);
     assert.equal(host.trapOf(operations.illegal(0x0010_0073, 3)).cause, 3);
-    for (const csr of ["hgatp", "vsatp", "hstatus"] as const)
+    for (const csr of ["htval", "vsatp", "hstatus"] as const)
       assert.equal(host.trapOf(operations.csrRead(csr)).cause, 2);
     host.enter(tvm);
     assert.equal(host.trapOf(operations.csrRead("hgatp")).cause, 2);

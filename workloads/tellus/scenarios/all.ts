@@ -1,8 +1,12 @@
 import { heapMark, heapRelease } from "../../lib/heap";
+import { testAiaCalls } from "./aia-calls";
+import { testAiaInterrupts } from "./aia-interrupts";
+import { testAiaMigration } from "./aia-migration";
 import { testConvertedMemory } from "./converted-memory";
 import { testFatalExits } from "./fatal-exits";
 import { testGuestCalls } from "./guest-calls";
 import { testGuestScenarios } from "./guest-scenarios";
+import { testHostCsrs } from "./host-csrs";
 import { testImsic } from "./imsic";
 import { testLargeRanges } from "./large-ranges";
 import { testMultiprocessor } from "./multiprocessor";
@@ -52,5 +56,12 @@ export function runScenarios(): void {
   testStress();
   heapRelease(mark);
   testTvmLimit();
+  heapRelease(mark);
+  testHostCsrs();
+  testAiaCalls();
+  heapRelease(mark);
+  testAiaInterrupts();
+  heapRelease(mark);
+  testAiaMigration();
   heapRelease(mark);
 }

@@ -118,8 +118,11 @@ function testOtherCalls(tvm: Tvm): void {
   subject("without an interrupt file");
   const allow = CovgFunction.AllowExternalInterrupt;
   const deny = CovgFunction.DenyExternalInterrupt;
-  expect(tvm, EID_COVG, allow, 1, 0, SBI_NOT_SUPPORTED, "AllowExternalInterrupt");
-  expect(tvm, EID_COVG, deny, ~0, 0, SBI_NOT_SUPPORTED, "DenyExternalInterrupt");
+  expect(tvm, EID_COVG, allow, 0, 0, SBI_INVALID_PARAM, "AllowExternalInterrupt of no interrupt");
+  expect(tvm, EID_COVG, allow, 1, 0, SBI_INVALID_PARAM, "AllowExternalInterrupt of one that only a file has");
+  expect(tvm, EID_COVG, deny, 10, 0, SBI_INVALID_PARAM, "DenyExternalInterrupt of one that only a file has");
+  expect(tvm, EID_COVG, allow, 9, 0, SBI_SUCCESS, "AllowExternalInterrupt of the external interrupt");
+  expect(tvm, EID_COVG, deny, ~0, 0, SBI_SUCCESS, "DenyExternalInterrupt of all");
   endTest();
 }
 
