@@ -4,7 +4,9 @@ import path from "node:path";
 import { repository } from "../repository.ts";
 import { addMachineOptions, wholeNumber, type MachineFlags, type RunFlags } from "./machine-options.ts";
 import type { BenchFlags } from "./commands/bench.ts";
+import type { CoverageFlags } from "./commands/coverage.ts";
 import type { GdbFlags } from "./commands/gdb.ts";
+import type { MutantFlags } from "./commands/mutants.ts";
 import type { TestFlags } from "./commands/test.ts";
 
 /** The command line: which commands there are, and what they take. Commands are loaded when they are run. */
@@ -21,6 +23,8 @@ export interface Commands {
   gdb(flags: GdbFlags): Outcome;
   image(host: string, guest: string, flags: { output: string }): Outcome;
   test(names: string[], flags: TestFlags): Outcome;
+  coverage(flags: CoverageFlags): Outcome;
+  mutants(names: string[], flags: MutantFlags): Outcome;
   bench(flags: BenchFlags): Outcome;
   check(flags: { plain?: boolean }): Outcome;
   setup(flags: { qemu?: string }): Outcome;
@@ -32,6 +36,8 @@ const COMMANDS: Commands = {
   gdb: async (flags) => (await import("./commands/gdb.ts")).debugTellus(flags),
   image: async (host, guest, flags) => (await import("./commands/image.ts")).image(host, guest, flags),
   test: async (names, flags) => (await import("./commands/test.ts")).test(names, flags),
+  coverage: async (flags) => (await import("./commands/coverage.ts")).coverage(flags),
+  mutants: async (names, flags) => (await import("./commands/mutants.ts")).mutants(names, flags),
   bench: async (flags) => (await import("./commands/bench.ts")).bench(flags),
   check: async (flags) => (await import("./commands/check.ts")).check(flags),
   setup: async (flags) => (await import("./commands/setup.ts")).setup(flags),
@@ -132,6 +138,31 @@ function describe(commands: Commands, done: (outcome: boolean) => void): Command
     .addOption(plain)
     .option("--verbose", "show every test")
     .action(async (names: string[], flags: TestFlags) => done(await commands.test(names, flags)));
+
+  program
+    .command("coverage")
+    .description("measure what the tests on the simulated machine reach of the hypervisor, branches included")
+    .option("--missing", "list what is not reached instead of the table")
+    .option("--all", "list what tests/coverage/explained.json explains too")
+    .option("--json", "one line of JSON instead of the table")
+    .option("--again", "measure even if nothing has changed since the last time")
+    .option("--update", "raise the floors in tests/coverage/floors.json to these figures")
+    .addOption(plain)
+    .action(async (flags: CoverageFlags) => done(await commands.coverage(flags)));
+
+  program
+    .command("mutants")
+    .description("put faults into the hypervisor, one at a time, and see whether the tests notice")
+    .argument("[names...]", "named faults, or parts of their names or of a file's path; all by default")
+    .option("--named", "the faults of tests/mutants/named only")
+    .option("--generated", "faults made from the syntax tree only")
+    .addOption(new Option("--count <n>", "how many of the generated ones").default(360).argParser(wholeNumber(0)))
+    .addOption(new Option("--seed <n>", "which of the generated ones").default(1).argParser(wholeNumber(0)))
+    .addOption(new Option("--sample <n>", "of each kind only so many, spread over all").argParser(wholeNumber(1)))
+    .option("--json", "one line of JSON instead of the table")
+    .option("--again", "run those too whose result is known")
+    .addOption(plain)
+    .action(async (names: string[], flags: MutantFlags) => done(await commands.mutants(names, flags)));
 
   program
     .command("bench")

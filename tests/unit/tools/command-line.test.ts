@@ -22,7 +22,7 @@ async function runCommandLine(
       calls.push({ command, args: received });
       return Promise.resolve(outcome);
     };
-  const names = ["build", "run", "gdb", "image", "test", "bench", "check", "setup"];
+  const names = ["build", "run", "gdb", "image", "test", "coverage", "mutants", "bench", "check", "setup"];
   const commands = Object.fromEntries(names.map((name) => [name, remember(name)])) as unknown as Commands;
   let out = "";
   let err = "";
@@ -94,7 +94,7 @@ test("a command line without a meaning is one sentence and status 2", async () =
 });
 
 test("every command explains itself", async () => {
-  for (const command of ["build", "run", "gdb", "image", "test", "bench", "check", "setup"]) {
+  for (const command of ["build", "run", "gdb", "image", "test", "coverage", "mutants", "bench", "check", "setup"]) {
     const { status, out } = await runCommandLine([command, "--help"]);
     assert.equal(status, 0);
     assert.match(out, new RegExp(`^Usage: salus ${command} `));

@@ -1,0 +1,15 @@
+import type { NamedFault } from "../../../tools/mutants/fault.ts";
+import { BLOCKING_FAULTS } from "./blocking.ts";
+import { FENCE_FAULTS } from "./fences.ts";
+import { LIFECYCLE_FAULTS } from "./lifecycle.ts";
+import { PAGE_FAULTS } from "./pages.ts";
+import { VCPU_FAULTS } from "./vcpus.ts";
+
+/** Faults that somebody thought of: each must be caught. */
+export const NAMED_FAULTS: NamedFault[] = [
+  ...FENCE_FAULTS,
+  ...PAGE_FAULTS,
+  ...BLOCKING_FAULTS,
+  ...VCPU_FAULTS,
+  ...LIFECYCLE_FAULTS,
+];

@@ -1,0 +1,50 @@
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { Failure } from "../failure.ts";
+import { repository } from "../repository.ts";
+import { percent, type CoverageReport, type Explanation } from "./report.ts";
+
+/** What must stay reached: the least share of branch ways by folder, and the reasons for what cannot be reached. */
+
+/** Folder -> percent of branch ways. */
+export type Floors = Record<string, number>;
+
+const FLOORS = path.join(repository, "tests/coverage/floors.json");
+const EXPLAINED = path.join(repository, "tests/coverage/explained.json");
+
+export function readFloors(): Floors {
+  return JSON.parse(readFileSync(FLOORS, "utf8")) as Floors;
+}
+
+/** Raises the floors to what was measured, a tenth of a percent below it: a branch that moves to another file is no failure. */
+export function writeFloors(report: CoverageReport): void {
+  const old: Floors = existsSync(FLOORS) ? readFloors() : {};
+  const floors = report.folders.map(({ name, figures }) => {
+    const now = Math.floor(percent(figures.branch) * 10 - 1) / 10;
+    return [name, Math.max(old[name] ?? 0, now)] as const;
+  });
+  writeFileSync(FLOORS, JSON.stringify(Object.fromEntries(floors), null, 2) + "\n");
+}
+
+export function readExplanations(): Explanation[] {
+  const entries = JSON.parse(readFileSync(EXPLAINED, "utf8")) as Explanation[];
+  for (const entry of entries) {
+    if (!entry.reason) throw new Failure(`tests/coverage/explained.json: ${entry.file} ${entry.function}: no reason`);
+  }
+  return entries;
+}
+
+/** Sentences about what is wrong: a folder below its floor, or an explanation of what is reached. */
+export function checkFloors(report: CoverageReport, floors: Floors): string[] {
+  const below = report.folders.flatMap(({ name, figures }) => {
+    const now = percent(figures.branch);
+    const floor = floors[name];
+    if (floor === undefined) return [`tests/coverage/floors.json says nothing of ${name} (${now.toFixed(1)} %)`];
+    return now < floor ? [`${name}: ${now.toFixed(1)} % of the branches are reached, the floor is ${floor} %`] : [];
+  });
+  const stale = report.stale.map(
+    ({ file, function: name, unit }) =>
+      `tests/coverage/explained.json explains ${file} ${name}${unit === undefined ? "" : `: ${unit}`}, which is reached or gone`,
+  );
+  return [...below, ...stale];
+}

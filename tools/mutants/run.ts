@@ -1,0 +1,149 @@
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import type { Coverage } from "../coverage/measure.ts";
+import { compileForTests, digestOf, writeSources } from "../coverage/sources.ts";
+import { buildFolder } from "../repository.ts";
+import { inParallel, runTestFile, testInputs } from "../test/hypervisor-tests.ts";
+import { substituteEnvironment } from "../test/substitute.ts";
+import { faulty, type Fault } from "./fault.ts";
+
+/** Puts faults into the hypervisor, one at a time, and runs the tests that reach the place until one of them fails. */
+
+export type Verdict =
+  /** A test failed. */
+  | { verdict: "caught"; test: string; how: string }
+  /** All tests that reach the place passed. */
+  | { verdict: "survived"; tests: number }
+  /** AssemblyScript refuses the program: no fault that could be made. */
+  | { verdict: "invalid"; why: string };
+
+export interface Result {
+  fault: Fault;
+  outcome: Verdict;
+  seconds: number;
+  /** Known from an earlier run with the same sources and tests. */
+  known: boolean;
+}
+
+const FOLDER = path.join(buildFolder, "mutants");
+const CACHE = path.join(FOLDER, "results.json");
+/** A test may take that many times as long as without a fault, and some seconds, before it counts as one that never ends. */
+const PATIENCE = 3;
+const PATIENCE_SECONDS = 10;
+
+interface CacheEntry {
+  /** Over the sources with the fault. */
+  sources: string;
+  /** Over the test that caught it, or over all tests. */
+  tests: string;
+  outcome: Verdict;
+}
+
+export interface RunOptions {
+  sources: Map<string, string>;
+  /** Which test reaches what, without faults. */
+  coverage: Coverage;
+  parallel: number;
+  /** Do not use what earlier runs found out. */
+  again: boolean;
+  report: (result: Result) => void;
+}
+
+/** Tries all `faults`. */
+export async function tryFaults(faults: readonly Fault[], options: RunOptions): Promise<Result[]> {
+  const trial = new Trial(options);
+  const results: Result[] = [];
+  let free = Array.from({ length: options.parallel }, (_, index) => path.join(FOLDER, `sources-${index}`));
+  free.forEach((folder) => writeSources(folder, options.sources));
+  await inParallel(faults, options.parallel, async (fault) => {
+    const [folder, ...rest] = free;
+    free = rest;
+    const result = await trial.try(fault, folder);
+    free = [...free, folder];
+    results.push(result);
+    options.report(result);
+  });
+  return results;
+}
+
+class Trial {
+  readonly #options: RunOptions;
+  readonly #sourcesDigest: string;
+  readonly #allTests: string;
+  readonly #cache: Record<string, CacheEntry>;
+  /** How many faults of a file each test has caught: the likeliest is tried first. */
+  readonly #catches = new Map<string, number>();
+
+  constructor(options: RunOptions) {
+    this.#options = options;
+    this.#sourcesDigest = digestOf([...options.sources].flat());
+    this.#allTests = digestOf(options.coverage.tests.map(({ file }) => testInputs(file)));
+    this.#cache = existsSync(CACHE) ? (JSON.parse(readFileSync(CACHE, "utf8")) as Record<string, CacheEntry>) : {};
+  }
+
+  async try(fault: Fault, folder: string): Promise<Result> {
+    const begin = performance.now();
+    const sources = digestOf([this.#sourcesDigest, fault.file, String(fault.start), fault.replacement]);
+    const cached = this.#cache[fault.id];
+    const known = !this.#options.again && cached?.sources === sources && cached.tests === this.#testsOf(cached.outcome);
+    const outcome = known ? cached.outcome : await this.#outcome(fault, folder);
+    if (!known) this.#remember(fault.id, { sources, tests: this.#testsOf(outcome), outcome });
+    return { fault, outcome, seconds: (performance.now() - begin) / 1000, known };
+  }
+
+  #testsOf(outcome: Verdict): string {
+    return outcome.verdict === "caught" ? testInputs(outcome.test) : this.#allTests;
+  }
+
+  #remember(id: string, entry: CacheEntry): void {
+    this.#cache[id] = entry;
+    mkdirSync(FOLDER, { recursive: true });
+    writeFileSync(CACHE, JSON.stringify(this.#cache));
+  }
+
+  async #outcome(fault: Fault, folder: string): Promise<Verdict> {
+    const file = path.join(folder, fault.file);
+    const text = this.#options.sources.get(fault.file)!;
+    writeFileSync(file, faulty(fault, text));
+    try {
+      const wasm = path.join(folder, "salus.wasm");
+      try {
+        writeFileSync(wasm, await compileForTests(folder));
+      } catch (error) {
+        return { verdict: "invalid", why: (error as Error).message.split("\n")[0] };
+      }
+      return await this.#runTests(fault, wasm, folder);
+    } finally {
+      writeFileSync(file, text);
+    }
+  }
+
+  async #runTests(fault: Fault, wasm: string, folder: string): Promise<Verdict> {
+    const tests = this.#testsReaching(fault);
+    for (const { file, seconds } of tests) {
+      const result = await runTestFile(file, {
+        environment: substituteEnvironment(wasm, folder),
+        timeoutSeconds: seconds * PATIENCE + PATIENCE_SECONDS,
+      });
+      if (result.passed) continue;
+      const key = `${fault.file} ${file}`;
+      this.#catches.set(key, (this.#catches.get(key) ?? 0) + 1);
+      return { verdict: "caught", test: file, how: result.failure!.split("\n").slice(0, 3).join(" | ").slice(0, 300) };
+    }
+    return { verdict: "survived", tests: tests.length };
+  }
+
+  /** Tests that reach the statement with the fault (or, outside of statements, its file), the likeliest to notice first. */
+  #testsReaching(fault: Fault): Coverage["tests"] {
+    const { units, tests } = this.#options.coverage;
+    const inFile = units.filter(({ file }) => file === fault.file);
+    const around = inFile
+      .filter(({ kind, start, end }) => kind === "statement" && start <= fault.start && end >= fault.end)
+      .sort((a, b) => a.end - a.start - (b.end - b.start));
+    const counters = new Set(around.length > 0 ? around[0].plus : inFile.flatMap(({ plus }) => plus));
+    const catches = ({ file }: { file: string }): number => this.#catches.get(`${fault.file} ${file}`) ?? 0;
+    return tests
+      .filter(({ failure, reached }) => failure === undefined && reached.some((probe) => counters.has(probe)))
+      .sort((a, b) => catches(b) - catches(a) || a.seconds - b.seconds);
+  }
+}
