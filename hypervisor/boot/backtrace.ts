@@ -43,7 +43,7 @@ export function printBacktrace(sp: usize, pc: u64, ra: u64): void {
     if (entry == 0) return;
     const flags = read16(entry + PROLOGUE);
     const offset = address - functionAddress(entry);
-    const frameSize = <u64>read16(entry + FRAME_WORDS) << 3;
+    const frameSize = (<u64>read16(entry + FRAME_WORDS)) << 3;
     const atStart = depth == 0 && offset < <u64>(flags & ~SAVES_RETURN_ADDRESS);
     if (atStart || (flags & SAVES_RETURN_ADDRESS) == 0) {
       if (depth != 0 || link == 0) return;

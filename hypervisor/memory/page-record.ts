@@ -57,7 +57,7 @@ export const MAX_VM_SLOTS: u64 = 4096;
 // @ts-ignore: decorator
 @inline
 export function packRecord(state: u32, owner: u32, payload: u64): u64 {
-  return <u64>state | ((<u64>owner) << OWNER_SHIFT) | (payload << PAYLOAD_SHIFT);
+  return (<u64>state) | ((<u64>owner) << OWNER_SHIFT) | (payload << PAYLOAD_SHIFT);
 }
 
 // @ts-ignore: decorator

@@ -106,7 +106,7 @@ export function reserveSlot(): u64 {
 export function publishVm(vm: Vm): u64 {
   const slot = slotAt(vm.slot);
   lockAcquire(lockOf(slot));
-  vm.id = (slot.generation << SLOT_BITS) | <u64>vm.slot;
+  vm.id = (slot.generation << SLOT_BITS) | (<u64>vm.slot);
   slot.vm = vm;
   slot.id = vm.id;
   slot.references = 0;

@@ -98,7 +98,10 @@ class Apt {
   constructor() {
     if (process.getuid?.() === 0) this.#asRoot = [];
     else if (findOnPath("sudo") !== undefined) this.#asRoot = process.stdin.isTTY ? ["sudo"] : ["sudo", "-n"];
-    else throw new Failure("packages have to be installed, which needs root or sudo; run once as root: node bin/salus.js setup");
+    else
+      throw new Failure(
+        "packages have to be installed, which needs root or sudo; run once as root: node bin/salus.js setup",
+      );
     mkdirSync(buildFolder, { recursive: true });
     writeFileSync(this.#logFile, "");
   }

@@ -6,7 +6,6 @@ import { fence, fenceWrites, read64, write64 } from "../../riscv/hw";
 import {
   GSTAGE_LEAF,
   PAGES_PER_TABLE,
-  PAGE_SIZE,
   PTE_V,
   isParked,
   parkedLongEnough,
