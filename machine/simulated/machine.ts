@@ -3,13 +3,13 @@ import { machineTreeBlob } from "./device-tree-builder.ts";
 import { DeviceBus, ImsicDevice, TestFinisher, Uart } from "./devices.ts";
 import type { DoorReplacement } from "./door.ts";
 import { abortImport, checkImports, describeFailure, makeDoor } from "./door.ts";
-import { Deadlock, MachineEnded, MachineFault, MisuseError } from "./errors.ts";
+import { Deadlock, MachineEnded, MisuseError } from "./errors.ts";
 import { Firmware, HartStopped } from "./firmware.ts";
 import type { GuestContext } from "./guest-context.ts";
+import { GuestProgress } from "./guest-progress.ts";
 import type { SavedGuest } from "./guest-registry.ts";
 import { GuestRegistry } from "./guest-registry.ts";
 import type { GuestScript, Operation } from "./guest-script.ts";
-import { GuestTrap } from "./guest-script.ts";
 import { Hart } from "./hart.ts";
 import type { HypervisorModule } from "./hypervisor-module.ts";
 import { hypervisorModule, declaredPrimitives } from "./hypervisor-module.ts";
@@ -17,14 +17,12 @@ import { ImageLayout, ImageSymbol } from "./image-layout.ts";
 import { Imsic } from "./imsic.ts";
 import type { MachineOptions } from "./machine-options.ts";
 import { machineOptions } from "./machine-options.ts";
-import { OperationExecutor, describeOperation, interruptCause, lengthOf } from "./operation-executor.ts";
+import { OperationExecutor, describeOperation, interruptCause } from "./operation-executor.ts";
 import { PhysicalMemory } from "./physical-memory.ts";
 import { RecordView } from "./record-layout.ts";
 
 /** Where the firmware leaves the device tree: 2 MiB below the end of the first range of RAM. */
 const TREE_FROM_END = 0x20_0000;
-/** Attempts at one instruction after which nobody believes that it will ever complete. */
-const MAX_ATTEMPTS = 64;
 /** Ticks that pass with a step of a hart, and with a turn of a waiting loop. */
 const STEP_TICKS = 1n;
 const PAUSE_TICKS = 1000n;
@@ -68,8 +66,7 @@ export class Machine {
   readonly #exports: HypervisorExports;
   readonly #threadPointer: { value: unknown };
   readonly #guests: GuestRegistry;
-  /** The vCPU that was on each hart before its last entry. */
-  readonly #lastContext = new Map<Hart, GuestContext>();
+  readonly #progress: GuestProgress;
   readonly #deviceTree: Uint8Array;
   /** Harts in whose name the hypervisor executes, outermost first. */
   readonly #executing: Hart[] = [];
@@ -89,6 +86,7 @@ export class Machine {
     if (options.guestFiles !== undefined) this.imsic = new Imsic(options.harts.length, options.guestFiles);
     this.devices = new DeviceBus([this.uart, this.finisher, ...(this.imsic ? [new ImsicDevice(this.imsic)] : [])]);
     this.executor = new OperationExecutor(this.memory, this.devices);
+    this.#progress = new GuestProgress(this.#guests, this.executor);
     this.image = new ImageLayout(setup.module);
     this.#deviceTree = setup.deviceTree ?? machineTreeBlob(options, this.imsic);
     this.harts = options.harts.map(
@@ -214,11 +212,11 @@ export class Machine {
       return this.#afterEntry(hart);
     }
     const context = this.contextOf(hart);
-    if (this.#takeGuestInterrupt(hart, context)) return;
+    if (this.#progress.takeInterrupt(hart, context)) return;
     if (!context.pending) {
       const operation = context.next();
       if (!operation) return;
-      this.#begin(hart, context, operation);
+      this.#progress.begin(hart, context, operation);
     }
     this.#attempt(hart, context);
   }
@@ -232,82 +230,19 @@ export class Machine {
       throw new MisuseError(`vCPU ${context.key} is still at: ${describeOperation(context.pending.operation)}`);
     }
     context.ending = undefined;
-    this.#begin(hart, context, operation);
+    this.#progress.begin(hart, context, operation);
     return context;
   }
 
-  #begin(hart: Hart, context: GuestContext, operation: Operation): void {
-    context.hart = hart;
-    const length = BigInt(lengthOf(operation));
-    const resume = loopInPage(hart.pc + length);
-    const jump = operation.kind === "jump";
-    const pc = jump ? operation.gva : hart.pc;
-    context.pending = { operation, pc, next: jump ? pc : pc + length, resume, attempts: 0, sleeping: false };
-  }
-
   #attempt(hart: Hart, context: GuestContext): void {
-    const pending = context.pending!;
-    if (++pending.attempts > MAX_ATTEMPTS) {
-      throw new MachineFault(`vCPU ${context.key} does not get beyond: ${describeOperation(pending.operation)}`);
-    }
-    context.hart = hart;
     const { entries } = this;
-    const attempt = this.executor.attempt(hart, context, pending.operation);
-    pending.sleeping = attempt === "sleeping";
-    if (pending.sleeping) {
-      pending.attempts--;
-    } else if (attempt === "trapped") {
-      if (this.entries === entries) this.#arrive(hart, true);
-      else this.#afterEntry(hart);
-    } else if (typeof attempt === "object") {
-      context.pending = undefined;
-      context.ending = { done: attempt.done };
-      hart.pc = pending.operation.kind === "jump" ? pending.pc : pending.resume;
-    }
+    if (!this.#progress.attempt(hart, context)) return;
+    if (this.entries === entries) this.#progress.arrive(hart, true);
+    else this.#afterEntry(hart);
   }
 
   #wakes(hart: Hart): boolean {
     return (hart.csr.hypervisorPending() & hart.csr.raw("hie")) !== 0n;
-  }
-
-  #takeGuestInterrupt(hart: Hart, context: GuestContext): boolean {
-    const irq = hart.pendingGuestInterrupt();
-    if (irq === undefined) return false;
-    if (!context.onInterrupt) throw new MisuseError(`vCPU ${context.key} has no handler for its interrupt ${irq}`);
-    const { pc } = hart;
-    hart.guestTrap(interruptCause(irq), 0n);
-    context.onInterrupt(irq, hart);
-    hart.guestReturn(pc);
-    return true;
-  }
-
-  /** The hart has just entered a guest, or a trap went to the guest itself: does that end the instruction that its vCPU was at? */
-  #arrive(hart: Hart, delegatedTrap = false): void {
-    const context = this.contextOf(hart);
-    context.hart = hart;
-    const { pending } = context;
-    // Only attempts in a row, without anybody else's help, are a loop.
-    if (pending && this.#lastContext.get(hart) !== context) pending.attempts = 0;
-    this.#lastContext.set(hart, context);
-    if (!pending || (hart.pc === pending.pc && !delegatedTrap)) return;
-    context.pending = undefined;
-    if (hart.pc === pending.next && !delegatedTrap) {
-      const { operation } = pending;
-      const answer = { error: BigInt.asIntN(64, hart.registers[10]), value: hart.registers[11] };
-      const register = operation.kind === "load" || operation.kind === "csr" ? operation : undefined;
-      const data = register?.kind === "load" ? hart.registers[register.register] : hart.registers[15];
-      context.ending = { done: operation.kind === "ecall" ? answer : register ? data : undefined };
-      hart.pc = pending.resume;
-      return;
-    }
-    const { csr } = hart;
-    if (hart.pc === (csr.raw("vstvec") & ~3n) && csr.raw("vsepc") === pending.pc) {
-      const trap = new GuestTrap(Number(csr.raw("vscause")), csr.raw("vstval"), pending.pc);
-      context.ending = { trap };
-      hart.guestReturn(pending.resume);
-      return;
-    }
-    context.restart();
   }
 
   // ---- the hypervisor
@@ -337,7 +272,7 @@ export class Machine {
 
   /** A hart has left the hypervisor: the guest that it comes back to may be another one. */
   #afterEntry(hart: Hart): void {
-    if (hart.state === "guest") this.#arrive(hart);
+    if (hart.state === "guest") this.#progress.arrive(hart);
     for (const callback of this.afterEntry) callback(hart);
   }
 
@@ -377,7 +312,7 @@ export class Machine {
     this.memory.restore(state.memory);
     this.harts.forEach((hart, index) => hart.restore(state.harts[index]));
     this.#guests.restore(state.guests);
-    this.#lastContext.clear();
+    this.#progress.reset();
     state.interruptFiles?.forEach((files, index) => this.imsic?.harts[index].restore(files));
     this.firmware.restore(state.firmware);
     this.uart.restore(state.uart);
@@ -399,10 +334,4 @@ export interface MachineState {
   uart: unknown;
   now: bigint;
   ended: MachineEnded | undefined;
-}
-
-/** Scripts are longer than a page of code; their instructions come round again, like a loop. */
-function loopInPage(pc: bigint): bigint {
-  const PAGE = 0x1000n;
-  return (pc & (PAGE - 1n)) >= 0xf00n ? pc & ~(PAGE - 1n) : pc;
 }
