@@ -17,8 +17,8 @@ export class CsrFile {
   softwarePending = false;
   /** Deadline of the firmware's timer (SBI TIME); undefined if none is set. */
   firmwareDeadline: bigint | undefined;
-  /** Privilege mode of the guest that trapped, for what depends on it. */
-  readonly #values = new BigUint64Array(4096);
+  /** Storage of the registers by number, without any rule; for those who keep and put back many of them at once. */
+  readonly values = new BigUint64Array(4096);
   readonly #registers: (Register | undefined)[];
 
   constructor(options: MachineOptions, clock: Clock, interruptFiles: HartInterruptFiles | undefined) {
@@ -26,12 +26,12 @@ export class CsrFile {
     this.clock = clock;
     this.interruptFiles = interruptFiles;
     this.#registers = registersOf(options);
-    this.#values[Csr.stimecmp] = NEVER;
-    this.#values[Csr.vstimecmp] = NEVER;
+    this.values[Csr.stimecmp] = NEVER;
+    this.values[Csr.vstimecmp] = NEVER;
     // What the firmware leaves behind: interrupts off, the rest arbitrary.
-    this.#values[Csr.sstatus] = Status.fs | (options.vlenb > 0 ? Status.vs : 0n);
-    this.#values[Csr.hcounteren] = 0xffff_ffffn;
-    this.#values[Csr.scounteren] = 0xffff_ffffn;
+    this.values[Csr.sstatus] = Status.fs | (options.vlenb > 0 ? Status.vs : 0n);
+    this.values[Csr.hcounteren] = 0xffff_ffffn;
+    this.values[Csr.scounteren] = 0xffff_ffffn;
   }
 
   /** Whether HS-mode can read the register now. */
@@ -42,22 +42,22 @@ export class CsrFile {
 
   read(csr: number): bigint {
     const register = this.#register(csr);
-    return register.read ? register.read(this) : this.#values[csr] | register.fixed;
+    return register.read ? register.read(this) : this.values[csr] | register.fixed;
   }
 
   write(csr: number, value: bigint): void {
     const register = this.#register(csr);
     if (register.write) register.write(this, value);
-    else this.#values[csr] = value & register.mask;
+    else this.values[csr] = value & register.mask;
   }
 
   /** Storage without any rule: for the hardware's own updates, and for registers that are views of this one. */
   raw(name: CsrName): bigint {
-    return this.#values[Csr[name]];
+    return this.values[Csr[name]];
   }
 
   setRaw(name: CsrName, value: bigint): void {
-    this.#values[Csr[name]] = value;
+    this.values[Csr[name]] = value;
   }
 
   #register(csr: number): Register {
@@ -124,7 +124,7 @@ export class CsrFile {
 
   save(): unknown {
     const { softwarePending, firmwareDeadline } = this;
-    return { values: this.#values.slice(), softwarePending, firmwareDeadline };
+    return { values: this.values.slice(), softwarePending, firmwareDeadline };
   }
 
   restore(saved: unknown): void {
@@ -133,7 +133,7 @@ export class CsrFile {
       softwarePending: boolean;
       firmwareDeadline: bigint | undefined;
     };
-    this.#values.set(values);
+    this.values.set(values);
     this.softwarePending = softwarePending;
     this.firmwareDeadline = firmwareDeadline;
   }

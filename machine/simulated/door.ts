@@ -26,6 +26,8 @@ export interface DoorMachine {
   pause(hart: Hart): void;
   /** Answers imageAddress. */
   imageAddress(symbol: number): bigint;
+  /** Keeps the write log. */
+  logWrites: boolean;
 }
 
 export interface Door {
@@ -39,7 +41,7 @@ export type DoorReplacement = (usual: DoorFunctions) => DoorFunctions;
 
 /** The door of a machine. `cacheBlock`: bytes that cbo.zero zeroes, 0 without it. */
 export function makeDoor(machine: DoorMachine, cacheBlock: number, replacement: DoorReplacement): Door {
-  const { functions, threadPointer } = memoryDoor(machine.memory, cacheBlock);
+  const { functions, threadPointer } = memoryDoor(machine.memory, cacheBlock, machine.logWrites);
   const all: DoorFunctions = {
     ...functions,
     ...csrFunctions(machine),

@@ -34,6 +34,8 @@ export interface MachineSetup {
   /** Functions of the door that take the place of the usual ones: to see whether their absence is noticed, or to watch them. */
   door?: DoorReplacement;
   module?: HypervisorModule;
+  /** Keeps a log of what the hypervisor writes through the door (write-log.ts). */
+  logWrites?: boolean;
   /** The device tree, instead of the one that describes the options. */
   deviceTree?: Uint8Array;
   /** A failed assertion goes to the hypervisor's own panic, as on metal, and ends the machine; otherwise it is an error of the test. */
@@ -104,6 +106,7 @@ export class Machine {
         active: () => this.#executing[this.#executing.length - 1],
         pause: (hart) => this.#pause(hart),
         imageAddress: (symbol) => this.image.address(symbol),
+        logWrites: setup.logWrites ?? false,
       },
       options.zicboz,
       setup.door ?? (() => ({})),

@@ -1,5 +1,6 @@
 import { MachineFault, hex } from "./errors.ts";
 import type { PhysicalMemory } from "./physical-memory.ts";
+import { LOG_CURSOR, LOG_ENTRY, LOG_KEPT_CURSOR, LOG_WORK } from "./write-log.ts";
 
 /**
  * The part of the door that only touches memory and tp, as a wasm module of its own on the same memory.
@@ -83,16 +84,50 @@ function checkRange(memory: PhysicalMemory, start: number, length: number): numb
   return [...outside, op.if, VOID_BLOCK, ...get(start), ...get(length), op.call, WILD, op.unreachable, op.end];
 }
 
-function doorFunctions(memory: PhysicalMemory, cacheBlock: number): DoorFunction[] {
+/** Adds 1 to the count of calls. */
+function countWork(): number[] {
+  const at = i64Const(LOG_WORK);
+  return [...at, ...at, op.i64Load, 3, 0, ...i64Const(1), op.i64Add, op.i64Store, 3, 0];
+}
+
+/** Appends (first, second) to the write log. */
+function append(first: number[], second: number[]): number[] {
+  const cursor = [...i64Const(LOG_CURSOR), op.i64Load, 3, 0];
+  return [
+    ...[...cursor, ...first, op.i64Store, 3, 0],
+    ...[...cursor, ...second, op.i64Store, 3, 8],
+    ...[...i64Const(LOG_CURSOR), ...cursor, ...i64Const(LOG_ENTRY), op.i64Add, op.i64Store, 3, 0],
+  ];
+}
+
+/** Logs the 64-bit word that holds the address in a local, with what it holds now. */
+function logWord(local: number): number[] {
+  const word = [...get(local), ...i64Const(-8), op.i64And];
+  return append(word, [...word, op.i64Load, 3, 0]);
+}
+
+/** Logs that a range from the address in local 0 on is written, and keeps what it holds now; `length` computes its bytes. */
+function logRange(length: number[]): number[] {
+  const kept = [...i64Const(LOG_KEPT_CURSOR), op.i64Load, 3, 0];
+  return [
+    ...append([...get(0), ...i64Const(-8), op.i64And, ...i64Const(1), op.i64Or], length),
+    ...[...kept, ...get(0), ...length, ...MEMORY_COPY],
+    ...[...i64Const(LOG_KEPT_CURSOR), ...kept, ...length, op.i64Add, op.i64Store, 3, 0],
+  ];
+}
+
+function doorFunctions(memory: PhysicalMemory, cacheBlock: number, logged: boolean): DoorFunction[] {
   const functions: DoorFunction[] = [];
   const add = (name: string, parameters: number[], results: number[], locals: number[], code: number[]): void => {
-    functions.push({ name, parameters, results, locals, code });
+    functions.push({ name, parameters, results, locals, code: [...(logged ? countWork() : []), ...code] });
   };
+  const note = logged ? logWord(0) : [];
+  const noteRange = (length: number[]): number[] => (logged ? logRange(length) : []);
   const loadStore = (size: number, load: number, store: number, type: number): void => {
     const align = Math.log2(size);
     const bits = size * 8;
     const read = [...check(memory, 0, size, true), ...get(0), load, align, 0];
-    const write = [...check(memory, 0, size, true), ...get(0), ...get(1), store, align, 0];
+    const write = [...check(memory, 0, size, true), ...note, ...get(0), ...get(1), store, align, 0];
     add(`read${bits}`, [I64], [type], [], read);
     add(`write${bits}`, [I64, type], [], [], write);
     if (size < 4) return;
@@ -102,6 +137,7 @@ function doorFunctions(memory: PhysicalMemory, cacheBlock: number): DoorFunction
     // old = *hpa; *hpa = f(old, operand); return old: one step, because harts take turns.
     const modify = (combine: number[]): number[] => [
       ...check(memory, 0, size, true),
+      ...note,
       ...[...get(0), load, align, 0, op.localTee, 2, ...get(0)],
       ...[...(combine.length > 0 ? [...get(2), ...get(1), ...combine] : get(1)), store, align, 0],
     ];
@@ -117,6 +153,7 @@ function doorFunctions(memory: PhysicalMemory, cacheBlock: number): DoorFunction
       [type],
       [
         ...check(memory, 0, size, true),
+        ...note,
         ...[...get(0), load, align, 0, op.localTee, 3],
         ...[...get(3), ...get(1), wide ? op.i64Eq : op.i32Eq, op.if, VOID_BLOCK, ...store2, op.end],
       ],
@@ -131,10 +168,19 @@ function doorFunctions(memory: PhysicalMemory, cacheBlock: number): DoorFunction
     [I64, I64, I64],
     [],
     [],
-    [...checkRange(memory, 0, 2), ...checkRange(memory, 1, 2), ...get(0), ...get(1), ...get(2), ...MEMORY_COPY],
+    [
+      ...[...checkRange(memory, 0, 2), ...checkRange(memory, 1, 2), ...noteRange(get(2))],
+      ...[...get(0), ...get(1), ...get(2), ...MEMORY_COPY],
+    ],
   );
   const zero = [op.i32Const, 0];
-  add("zeroBytes", [I64, I64], [], [], [...checkRange(memory, 0, 1), ...get(0), ...zero, ...get(1), ...MEMORY_FILL]);
+  add(
+    "zeroBytes",
+    [I64, I64],
+    [],
+    [],
+    [...checkRange(memory, 0, 1), ...noteRange(get(1)), ...get(0), ...zero, ...get(1), ...MEMORY_FILL],
+  );
   if (cacheBlock > 0) {
     const block = [...get(0), ...i64Const(-cacheBlock), op.i64And];
     add(
@@ -142,7 +188,10 @@ function doorFunctions(memory: PhysicalMemory, cacheBlock: number): DoorFunction
       [I64],
       [],
       [],
-      [...check(memory, 0, 1, false), ...block, ...zero, ...i64Const(cacheBlock), ...MEMORY_FILL],
+      [
+        ...[...check(memory, 0, 1, false), ...noteRange(i64Const(cacheBlock))],
+        ...[...block, ...zero, ...i64Const(cacheBlock), ...MEMORY_FILL],
+      ],
     );
   }
   add("fence", [], [], [], []);
@@ -158,10 +207,13 @@ export interface MemoryDoor {
   threadPointer: { value: unknown };
 }
 
-/** `cacheBlock`: bytes that cbo.zero zeroes, 0 if there is no such instruction. */
-export function memoryDoor(memory: PhysicalMemory, cacheBlock: number): MemoryDoor {
+/**
+ * `cacheBlock`: bytes that cbo.zero zeroes, 0 if there is no such instruction. `logged`: every write leaves an entry in the write log
+ * (write-log.ts), and every call is counted.
+ */
+export function memoryDoor(memory: PhysicalMemory, cacheBlock: number, logged = false): MemoryDoor {
   const threadPointer = new WebAssembly.Global({ value: "i64", mutable: true }, 0n);
-  const module = new WebAssembly.Module(assemble(doorFunctions(memory, cacheBlock)));
+  const module = new WebAssembly.Module(assemble(doorFunctions(memory, cacheBlock, logged)));
   const wild = (address: bigint, size: bigint): never => {
     throw new MachineFault(`access of ${size} bytes at ${hex(address)}: not RAM, or not aligned`);
   };

@@ -46,6 +46,13 @@ const layouts = {
 
 export type RecordKind = keyof typeof layouts;
 
+/** Offset of a field of a record, for those who look at it too often to make a RecordView. */
+export function fieldOffset(kind: RecordKind, name: string): number {
+  const field = (layouts[kind] as Record<string, Field | undefined>)[name];
+  if (!field) throw new Error(`a ${kind} record has no field ${name}`);
+  return field.offset;
+}
+
 /** Bytes from one record of an array to the next. */
 export function recordSize(kind: RecordKind): number {
   const fields = Object.values(layouts[kind]);

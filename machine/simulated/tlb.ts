@@ -47,6 +47,8 @@ const LEAF_SHIFTS = [12n, 21n, 30n, 39n] as const;
 
 export class Tlb {
   readonly #vmids = new Map<number, CachesOfVmid>();
+  /** Grows whenever the contents change: equal numbers mean equal contents. */
+  changes = 0;
 
   #of(vmid: number): CachesOfVmid {
     let caches = this.#vmids.get(vmid);
@@ -65,6 +67,7 @@ export class Tlb {
   }
 
   addGStage(vmid: number, leaf: CachedLeaf): void {
+    this.changes++;
     this.#of(vmid).gStage.set(leafKey(leaf), leaf);
   }
 
@@ -75,6 +78,7 @@ export class Tlb {
 
   addTable(vmid: number, level: number, gpa: bigint, table: bigint, space: bigint): void {
     const shift = tableShift(level);
+    this.changes++;
     this.#of(vmid).tables.set(tableKey(level, gpa), { from: (gpa >> shift) << shift, level, table, space });
   }
 
@@ -90,6 +94,7 @@ export class Tlb {
 
   addVsStage(vmid: number, leaf: CachedGuestLeaf): void {
     const shift = shiftOf(leaf.size);
+    this.changes++;
     this.#of(vmid).vsStage.set((((leaf.asid << 52n) | (leaf.from >> shift)) << 6n) | shift, leaf);
   }
 
@@ -97,6 +102,7 @@ export class Tlb {
   flushGStage(vmid?: number): void {
     for (const [id, caches] of this.#vmids) {
       if (vmid !== undefined && id !== vmid) continue;
+      if (caches.gStage.size + caches.tables.size > 0) this.changes++;
       caches.gStage.clear();
       caches.tables.clear();
     }
@@ -104,7 +110,20 @@ export class Tlb {
 
   /** hfence.vvma, or the guest's sfence.vma, of everything of a VMID. */
   flushVsStage(vmid: number): void {
-    this.#vmids.get(vmid)?.vsStage.clear();
+    const caches = this.#vmids.get(vmid);
+    if (!caches || caches.vsStage.size === 0) return;
+    this.changes++;
+    caches.vsStage.clear();
+  }
+
+  /** All VMIDs with anything cached. */
+  vmids(): number[] {
+    return [...this.#vmids.keys()];
+  }
+
+  /** Whether a guest that runs with `vmid` could use anything of the G-stage without walking. */
+  holdsLeaves(vmid: number): boolean {
+    return (this.#vmids.get(vmid)?.gStage.size ?? 0) > 0;
   }
 
   /** What a guest that runs with `vmid` could use without walking. */
@@ -130,6 +149,7 @@ export class Tlb {
   }
 
   restore(saved: unknown): void {
+    this.changes++;
     this.#vmids.clear();
     for (const { vmid, gStage, tables, vsStage } of saved as (CachesOfVmid & { vmid: number })[]) {
       this.#vmids.set(vmid, { gStage: new Map(gStage), tables: new Map(tables), vsStage: new Map(vsStage) });
