@@ -1,0 +1,150 @@
+/**
+ * What a fuzzing run consists of: commands, each one instruction (or one event) of one hart. They are plain data, so that a run can be written
+ * to a file, played again, and shrunk by leaving commands out.
+ *
+ * A guest id is written as "guest N", N being the number that the command gave which created the guest: it stays right when other
+ * commands are left out.
+ */
+export type Value = bigint | `guest ${number}`;
+
+export type Command =
+  /** ecall with a7, a6 and a0-a5; `makes`: the number under which the guest id that it answers is known. */
+  | { hart: number; do: "call"; eid: number | bigint; fid: number | bigint; args: Value[]; makes?: number }
+  /** The guest loads or stores 8 bytes. */
+  | { hart: number; do: "load"; at: bigint }
+  | { hart: number; do: "store"; at: bigint; value: Value }
+  /** Fetches an instruction from there. */
+  | { hart: number; do: "jump"; at: bigint }
+  | { hart: number; do: "wfi" }
+  | { hart: number; do: "sfence" }
+  /** Uses a floating-point register. */
+  | { hart: number; do: "fp" }
+  | { hart: number; do: "csr"; csr: number; value: bigint }
+  /** Time passes; the hart does nothing but take what is pending. */
+  | { hart: number; do: "rest"; ticks: number };
+
+/** A machine and what happened on it. */
+export interface Run {
+  machine: string;
+  commands: Command[];
+}
+
+/** One line, as JSON: addresses as hexadecimal strings. */
+export function toJson(run: Run): string {
+  const lines = run.commands.map((command) =>
+    JSON.stringify(command, (_, value: unknown) => (typeof value === "bigint" ? "0x" + value.toString(16) : value)),
+  );
+  return `{\n  "machine": ${JSON.stringify(run.machine)},\n  "commands": [\n    ${lines.join(",\n    ")}\n  ]\n}\n`;
+}
+
+export function fromJson(text: string): Run {
+  return JSON.parse(text, (_, value: unknown) =>
+    typeof value === "string" && /^0x[0-9a-f]+$/.test(value) ? BigInt(value) : value,
+  ) as Run;
+}
+
+/** As people read it. */
+export function describe(command: Command): string {
+  const text = (value: Value | number): string => (typeof value === "string" ? value : "0x" + value.toString(16));
+  const where = `hart ${command.hart}: `;
+  switch (command.do) {
+    case "call": {
+      const name =
+        functionName(Number(command.eid), Number(command.fid)) ?? `${text(command.eid)}/${text(command.fid)}`;
+      const made = command.makes === undefined ? "" : ` -> guest ${command.makes}`;
+      return `${where}${name}(${command.args.map(text).join(", ")})${made}`;
+    }
+    case "load":
+    case "jump":
+      return `${where}${command.do} ${text(command.at)}`;
+    case "store":
+      return `${where}store ${text(command.value)} at ${text(command.at)}`;
+    case "csr":
+      return `${where}csr ${text(command.csr)} := ${text(command.value)}`;
+    case "rest":
+      return `${where}rest for ${command.ticks} ticks`;
+    default:
+      return where + command.do;
+  }
+}
+
+export const Eid = {
+  putchar: 0x01,
+  getchar: 0x02,
+  base: 0x10,
+  time: 0x54494d45,
+  ipi: 0x735049,
+  rfence: 0x52464e43,
+  hsm: 0x48534d,
+  srst: 0x53525354,
+  dbcn: 0x4442434e,
+  nacl: 0x4e41434c,
+  covh: 0x434f5648,
+  covg: 0x434f5647,
+} as const;
+
+/** All functions, by extension: their numbers are their places. */
+export const FUNCTIONS: Record<keyof typeof Eid, readonly string[]> = {
+  putchar: ["putchar"],
+  getchar: ["getchar"],
+  base: [
+    "specVersion",
+    "implementationId",
+    "implementationVersion",
+    "probe",
+    "vendorId",
+    "architectureId",
+    "machineId",
+  ],
+  time: ["setTimer"],
+  ipi: ["sendIpi"],
+  rfence: ["fenceI", "sfenceVma", "sfenceVmaAsid"],
+  hsm: ["hartStart", "hartStop", "hartStatus", "hartSuspend"],
+  srst: ["systemReset"],
+  dbcn: ["write", "read", "writeByte"],
+  nacl: ["probeFeature", "setShmem"],
+  covh: [
+    ...["tsmGetInfo", "convertPages", "reclaimPages", "initiateFence", "localFence", "tvmCreate", "tvmFinalize"],
+    ...["tvmDestroy", "addMemoryRegion", "addPageTablePages", "addMeasuredPages", "addZeroPages", "addSharedPages"],
+    ...["cpuCreate", "cpuRun", "tvmInitiateFence", "blockPages", "unblockPages", "promotePage", "demotePage"],
+    "removePages",
+  ],
+  covg: ["addMmioRegion", "removeMmioRegion", "shareMemory", "unshareMemory"],
+};
+
+export const Covh = {
+  tsmGetInfo: 0,
+  convertPages: 1,
+  reclaimPages: 2,
+  initiateFence: 3,
+  localFence: 4,
+  tvmCreate: 5,
+  tvmFinalize: 6,
+  tvmDestroy: 7,
+  addMemoryRegion: 8,
+  addPageTablePages: 9,
+  addMeasuredPages: 10,
+  addZeroPages: 11,
+  addSharedPages: 12,
+  cpuCreate: 13,
+  cpuRun: 14,
+  tvmInitiateFence: 15,
+  blockPages: 16,
+  unblockPages: 17,
+  promotePage: 18,
+  demotePage: 19,
+  removePages: 20,
+} as const;
+
+const extensionNames = new Map<number, keyof typeof Eid>(
+  (Object.entries(Eid) as [keyof typeof Eid, number][]).map(([name, eid]) => [eid, name]),
+);
+
+/** "covh.convertPages", or undefined for a call that does not exist. */
+export function functionName(eid: number, fid: number): string | undefined {
+  const extension = extensionNames.get(eid);
+  if (extension === undefined) return undefined;
+  // Legacy calls have no function number.
+  const name = FUNCTIONS[extension][eid < 0x10 ? 0 : fid];
+  return name === undefined ? undefined : `${extension}.${name}`;
+}

@@ -1,0 +1,150 @@
+import type { Hart } from "../../machine/simulated/hart.ts";
+import { PAGE, PageState, VcpuState } from "../../machine/simulated/hypervisor-state.ts";
+import { RecordView, fieldOffset, recordSize } from "../../machine/simulated/record-layout.ts";
+import type { World } from "./world.ts";
+
+/**
+ * What a generator of commands looks at to get deep: it sees the hypervisor's records, as no host could, and so knows which page is in which state
+ * and where each TVM stands, without a model of its own.
+ */
+export const MEMORY = 0x8000_0000;
+
+export interface TvmView {
+  /** Number that commands know it by. */
+  number: number;
+  id: bigint;
+  slot: number;
+  record: number;
+  runnable: boolean;
+  vcpus: { id: number; state: number; pending: number; gpa: bigint; length: bigint }[];
+}
+
+const REGION_SIZE = recordSize("region");
+const F = {
+  lifecycle: fieldOffset("vm", "lifecycle"),
+  version: fieldOffset("vm", "version"),
+  vcpus: fieldOffset("vm", "vcpus"),
+  regions: fieldOffset("vm", "regions"),
+  regionCount: fieldOffset("vm", "regionCount"),
+  slotVm: fieldOffset("slot", "vm"),
+  slotId: fieldOffset("slot", "id"),
+  state: fieldOffset("vcpu", "state"),
+  pending: fieldOffset("vcpu", "pending"),
+  pendingGpa: fieldOffset("vcpu", "pendingGpa"),
+  pendingLength: fieldOffset("vcpu", "pendingLength"),
+  nacl: fieldOffset("vcpu", "naclHpa"),
+};
+
+export class Observer {
+  readonly world: World;
+  /** Pages of the host's memory: gpa = MEMORY + PAGE * n; the record of each, as an index into 32-bit words. */
+  readonly pages: number;
+  readonly statePages: number;
+  readonly vcpuPages: number;
+  readonly #records: Uint32Array;
+  readonly #slots: number;
+  readonly #host: RecordView;
+
+  constructor(world: World) {
+    this.world = world;
+    const { root, memory } = world.machine;
+    const host = root.follow("host", "vm")!;
+    this.#host = host;
+    this.#slots = root.number("vmSlots");
+    this.statePages = root.number("tvmStatePages");
+    this.vcpuPages = root.number("vcpuStatePages");
+    const range = new RecordView(memory, "range", root.number("ranges"));
+    const [base, records] = [range.number("base"), range.number("records")];
+    const found: number[] = [];
+    const vm = world.full.state.vms().find((candidate) => candidate.isHost)!;
+    vm.walk(
+      ({ gpa, hpa, size }) => {
+        const first = (gpa - MEMORY) / PAGE;
+        for (let i = 0; i < size / PAGE; i++) {
+          if (first >= 0 && world.full.state.pageIndex(hpa + i * PAGE) >= 0) {
+            found[first + i] = (records + ((hpa - base) / PAGE + i) * 8) / 4;
+          }
+        }
+      },
+      () => {},
+    );
+    this.pages = found.length;
+    this.#records = Uint32Array.from({ length: this.pages }, (_, page) => found[page] ?? 0);
+  }
+
+  // ---- pages
+
+  /** State of page `page` of the host's memory, -1 if nothing is there. */
+  state(page: number): number {
+    const at = this.#records[page];
+    return at === 0 || at === undefined ? -1 : this.world.words[at] & 15;
+  }
+
+  /** Converted, and every hart has caught up. */
+  fenced(page: number, oldest: number): boolean {
+    const at = this.#records[page];
+    if (at === 0 || at === undefined) return false;
+    const low = this.world.words[at];
+    return (low & 0xffff) === PageState.Converted && (low >>> 16) + this.world.words[at + 1] * 65536 < oldest;
+  }
+
+  /** The oldest version of the host's that a hart may still use. */
+  oldest(): number {
+    let oldest = this.#host.number("version");
+    for (const hart of this.world.full.state.hartRecords()) {
+      if (hart.word("enteredVm") === 0n) oldest = Math.min(oldest, hart.number("enteredVersion"));
+    }
+    return oldest;
+  }
+
+  // ---- TVMs
+
+  tvms(): TvmView[] {
+    const { memory } = this.world.machine;
+    const views: TvmView[] = [];
+    for (const [number, id] of this.world.guests) {
+      const slot = Number(id & 0xfffn);
+      const entry = this.#slots + slot * recordSize("slot");
+      if (memory.read64(entry + F.slotId) !== id) {
+        this.world.guests.delete(number);
+        continue;
+      }
+      const record = Number(memory.read64(entry + F.slotVm));
+      const table = Number(memory.read64(record + F.vcpus));
+      const vcpus: TvmView["vcpus"] = [];
+      for (let vcpu = 0; vcpu < 3; vcpu++) {
+        const at = Number(memory.read64(table + vcpu * 8));
+        if (at === 0) continue;
+        const [gpa, length] = [memory.read64(at + F.pendingGpa), memory.read64(at + F.pendingLength)];
+        vcpus.push({
+          id: vcpu,
+          state: memory.read32(at + F.state),
+          pending: memory.read32(at + F.pending),
+          gpa,
+          length,
+        });
+      }
+      views.push({ number, id, slot, record, runnable: memory.read32(record + F.lifecycle) === 1, vcpus });
+    }
+    return views;
+  }
+
+  regions(tvm: TvmView): { start: bigint; end: bigint; type: number }[] {
+    const { memory } = this.world.machine;
+    const base = Number(memory.read64(tvm.record + F.regions));
+    return Array.from({ length: memory.read32(tvm.record + F.regionCount) }, (_, index) => {
+      const at = base + index * REGION_SIZE;
+      return { start: memory.read64(at), end: memory.read64(at + 8), type: Number(memory.read64(at + 16)) };
+    });
+  }
+
+  /** gpa in the host of the NACL memory of the vCPU that is on the hart; undefined if there is none. */
+  naclOn(hart: Hart): bigint | undefined {
+    const vcpu = new RecordView(this.world.machine.memory, "vcpu", hart.record.number("hostVcpu"));
+    return vcpu.word("naclHpa") === 0n ? undefined : vcpu.word("naclGpa");
+  }
+
+  static runnable(state: number): boolean {
+    return state === VcpuState.Runnable;
+  }
+}

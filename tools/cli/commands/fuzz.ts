@@ -1,0 +1,62 @@
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { describe, fromJson, toJson } from "../../../tests/fuzz/command.ts";
+import { describeFailure, fuzz, replay, reportJson } from "../../../tests/fuzz/fuzz.ts";
+import { MACHINES } from "../../../tests/fuzz/machines.ts";
+import { World } from "../../../tests/fuzz/world.ts";
+import { progress } from "../report.ts";
+
+export interface FuzzFlags {
+  seconds: number;
+  seed: number;
+  failures: number;
+  save?: string;
+  replay?: string;
+  json?: boolean;
+}
+
+/**
+ * `salus fuzz`: random hosts and TVMs on the simulated machine.
+ *
+ * @returns true if nothing was found
+ */
+export async function fuzzHypervisor(flags: FuzzFlags): Promise<boolean> {
+  const write = (line: string): void => void process.stdout.write(`${line}\n`);
+  if (flags.replay !== undefined) return replayFile(flags.replay, write);
+  const report = await fuzz({
+    seed: flags.seed,
+    seconds: flags.seconds,
+    maxFailures: flags.failures,
+    log: progress,
+  });
+  report.failures.forEach((failure, index) => {
+    write(describeFailure(failure));
+    if (flags.save === undefined) return;
+    mkdirSync(flags.save, { recursive: true });
+    writeFileSync(path.join(flags.save, `seed-${flags.seed}-${index}.json`), toJson(failure.run));
+  });
+  const { tally, failures, seconds, cpuSeconds } = report;
+  if (flags.json) write(reportJson(report));
+  else {
+    for (const [name, count] of Object.entries(tally.successes)) write(`${String(count).padStart(8)}  ${name}`);
+    for (const [name, count] of Object.entries(tally.errors)) write(`${String(count).padStart(8)}  ${name}`);
+    write(
+      `${tally.tvmEntries} entries of TVMs, at most ${tally.mostTvms} TVMs at a time, ${tally.deepest} calls on one`,
+    );
+    const rate = Math.round(tally.calls / seconds);
+    write(
+      `${tally.calls} calls in ${seconds.toFixed(1)} s (${rate} a second), ${cpuSeconds.toFixed(1)} s of a processor`,
+    );
+    write(failures.length === 0 ? "nothing found" : `${failures.length} failures`);
+  }
+  return failures.length === 0;
+}
+
+async function replayFile(file: string, write: (line: string) => void): Promise<boolean> {
+  const run = fromJson(readFileSync(file, "utf8"));
+  const world = await World.boot(MACHINES[run.machine]);
+  const error = replay(world, run.commands);
+  for (const command of run.commands) write(describe(command));
+  write(error === undefined ? "nothing found" : error.message);
+  return error === undefined;
+}
