@@ -5,6 +5,8 @@ import { repository } from "../repository.ts";
 import { addMachineOptions, wholeNumber, type MachineFlags, type RunFlags } from "./machine-options.ts";
 import type { BenchFlags } from "./commands/bench.ts";
 import type { CoverageFlags } from "./commands/coverage.ts";
+import type { ExploreFlags } from "./commands/explore.ts";
+import type { FuzzFlags } from "./commands/fuzz.ts";
 import type { GdbFlags } from "./commands/gdb.ts";
 import type { MutantFlags } from "./commands/mutants.ts";
 import type { TestFlags } from "./commands/test.ts";
@@ -25,6 +27,8 @@ export interface Commands {
   test(names: string[], flags: TestFlags): Outcome;
   coverage(flags: CoverageFlags): Outcome;
   mutants(names: string[], flags: MutantFlags): Outcome;
+  fuzz(flags: FuzzFlags): Outcome;
+  explore(flags: ExploreFlags): Outcome;
   bench(flags: BenchFlags): Outcome;
   check(flags: { plain?: boolean }): Outcome;
   setup(flags: { qemu?: string }): Outcome;
@@ -38,6 +42,8 @@ const COMMANDS: Commands = {
   test: async (names, flags) => (await import("./commands/test.ts")).test(names, flags),
   coverage: async (flags) => (await import("./commands/coverage.ts")).coverage(flags),
   mutants: async (names, flags) => (await import("./commands/mutants.ts")).mutants(names, flags),
+  fuzz: async (flags) => (await import("./commands/fuzz.ts")).fuzzHypervisor(flags),
+  explore: async (flags) => (await import("./commands/explore.ts")).exploreHypervisor(flags),
   bench: async (flags) => (await import("./commands/bench.ts")).bench(flags),
   check: async (flags) => (await import("./commands/check.ts")).check(flags),
   setup: async (flags) => (await import("./commands/setup.ts")).setup(flags),
@@ -138,6 +144,31 @@ function describe(commands: Commands, done: (outcome: boolean) => void): Command
     .addOption(plain)
     .option("--verbose", "show every test")
     .action(async (names: string[], flags: TestFlags) => done(await commands.test(names, flags)));
+
+  const number = (name: string, description: string, value: number, least: number): Option =>
+    new Option(name, description).default(value).argParser(wholeNumber(least));
+  program
+    .command("fuzz")
+    .description("let random hosts and TVMs loose on the hypervisor in the simulated machine, checked after every call")
+    .addOption(number("--seconds <n>", "how long", 60, 1))
+    .addOption(number("--seed <n>", "what everything follows from", 1, 0))
+    .addOption(number("--failures <n>", "stop after so many failures", 5, 1))
+    .option("--save <folder>", "write each failing sequence there, to be replayed")
+    .option("--replay <file>", "play a sequence that was written, instead")
+    .option("--json", "one line of JSON at the end")
+    .action(async (flags: FuzzFlags) => done(await commands.fuzz(flags)));
+
+  program
+    .command("explore")
+    .description("try every sequence of calls in a small world, breadth first")
+    .addOption(number("--harts <n>", "harts", 2, 1))
+    .addOption(number("--tvms <n>", "TVMs", 2, 1))
+    .addOption(number("--pages <n>", "pages of the host that take part", 6, 1))
+    .addOption(number("--places <n>", "pages that a TVM may have", 2, 1))
+    .addOption(number("--seconds <n>", "how long", 300, 1))
+    .addOption(number("--depth <n>", "longest sequence", 255, 1))
+    .option("--json", "one line of JSON at the end")
+    .action(async (flags: ExploreFlags) => done(await commands.explore(flags)));
 
   program
     .command("coverage")
