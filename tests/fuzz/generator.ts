@@ -1,11 +1,13 @@
 import type { Hart } from "../../machine/simulated/hart.ts";
-import { PAGE, PageState } from "../../machine/simulated/hypervisor-state.ts";
+import { PAGE } from "../../machine/simulated/hypervisor-state.ts";
 import { randomNumbers } from "../../machine/simulated/schedule.ts";
 import { Covh, Eid } from "./command.ts";
 import type { Command, Value } from "./command.ts";
-import { noise, nastyAddress } from "./noise.ts";
-import { MEMORY, Observer } from "./observer.ts";
-import type { TvmView } from "./observer.ts";
+import { GuestCommands, SMALL_WINDOW, TVM_MEMORY } from "./guest-commands.ts";
+import { FIRST_PAGE, HostPages, PAGES } from "./host-pages.ts";
+import { noise } from "./noise.ts";
+import { MEMORY } from "./observer.ts";
+import type { Observer, TvmView } from "./observer.ts";
 import type { World } from "./world.ts";
 
 /**
@@ -17,27 +19,23 @@ import type { World } from "./world.ts";
  */
 type Step = () => Command | undefined;
 
-/** Small pages that hosts work with: [256, 640) of the host's memory. Few, so that TVMs meet. */
-const FIRST_PAGE = 256;
-const PAGES = 384;
 /** 2 MiB pages: 3 of them. */
 const HUGE_PAGES = [1024, 1536, 2048];
 /** NACL memory of hart n, and where it keeps parameters. */
 const naclPage = (hart: number): number => 8 + 4 * hart;
 const paramPage = (hart: number): number => 64 + hart;
 
-export const TVM_MEMORY = 0x8000_0000n;
-/** The last of it is 2 MiB aligned and for large pages. */
 const TVM_MEMORY_SIZE = 0x40_0000n;
 const TVM_SECOND = 0x9000_0000n;
-const TVM_MMIO = 0xa000_0000n;
-const SMALL_WINDOW = 24;
 const MAX_TVMS = 5;
 
 export class Generator {
   readonly observer: Observer;
   readonly #world: World;
   readonly #random: (limit: number) => number;
+  readonly #pages: HostPages;
+  readonly #guests: GuestCommands;
+  /** By hart. */
   readonly #plans: Step[][];
   #made = 0;
 
@@ -45,6 +43,8 @@ export class Generator {
     this.#world = world;
     this.observer = observer;
     this.#random = randomNumbers(seed);
+    this.#pages = new HostPages(observer, this.#random);
+    this.#guests = new GuestCommands(world, observer, this.#random);
     this.#plans = world.machine.harts.map(() => []);
   }
 
@@ -56,7 +56,7 @@ export class Generator {
     if (hart.state !== "guest" && !this.#chance(4)) hart = harts.find((other) => other.state === "guest") ?? hart;
     if (hart.state !== "guest") return { hart: hart.index, do: "rest", ticks: this.#random(4) === 0 ? 20_000 : 1 };
     if (this.#chance(16)) return noise(this.#random, hart.index, this.#world.guests);
-    const command = this.#world.vmOn(hart) === 0n ? this.#hostCommand(hart) : this.#tvmCommand(hart);
+    const command = this.#world.vmOn(hart) === 0n ? this.#hostCommand(hart) : this.#guests.next(hart);
     return command ?? { hart: hart.index, do: "rest", ticks: 1 };
   }
 
@@ -104,42 +104,16 @@ export class Generator {
     return { hart: hart.index, do: "call", eid: Eid.covh, fid: Covh[name], args };
   }
 
-  #host(page: number): bigint {
-    return BigInt(MEMORY + PAGE * page);
-  }
-
-  /** `count` pages, the first a multiple of `alignment`, of which each is as wanted; after some tries, any. */
-  #find(count: number, alignment: number, wanted: (page: number) => boolean): number {
-    let page = 0;
-    for (let tries = 0; tries < 24; tries++) {
-      page = FIRST_PAGE + this.#random((PAGES - count) / alignment) * alignment;
-      page -= page % alignment;
-      let all = true;
-      for (let i = 0; all && i < count; i++) all = wanted(page + i);
-      if (all) break;
-    }
-    return page;
-  }
-
-  #owned(count: number, alignment = 1): number {
-    return this.#find(count, alignment, (page) => this.observer.state(page) === PageState.Owned);
-  }
-
-  #fenced(count: number, alignment = 1): number {
-    const oldest = this.observer.oldest();
-    return this.#find(count, alignment, (page) => this.observer.fenced(page, oldest));
-  }
-
   #convert(hart: Hart): Command {
-    if (this.#chance(100)) return this.#covh(hart, "convertPages", this.#host(this.#pick(HUGE_PAGES)), 512n);
+    if (this.#chance(100)) return this.#covh(hart, "convertPages", this.#pages.gpa(this.#pick(HUGE_PAGES)), 512n);
     const count = 1 + this.#random(6);
-    return this.#covh(hart, "convertPages", this.#host(this.#owned(count)), BigInt(count));
+    return this.#covh(hart, "convertPages", this.#pages.gpa(this.#pages.owned(count)), BigInt(count));
   }
 
   #reclaim(hart: Hart): Command {
-    if (this.#chance(20)) return this.#covh(hart, "reclaimPages", this.#host(this.#pick(HUGE_PAGES)), 512n);
+    if (this.#chance(20)) return this.#covh(hart, "reclaimPages", this.#pages.gpa(this.#pick(HUGE_PAGES)), 512n);
     const count = 1 + this.#random(6);
-    return this.#covh(hart, "reclaimPages", this.#host(this.#fenced(count)), BigInt(count));
+    return this.#covh(hart, "reclaimPages", this.#pages.gpa(this.#pages.fenced(count)), BigInt(count));
   }
 
   #touchMemory(hart: Hart, at: bigint): Command {
@@ -149,7 +123,7 @@ export class Generator {
   }
 
   #setNacl(hart: Hart): Command {
-    const args = [this.#host(naclPage(hart.index)), 0n, 0n];
+    const args = [this.#pages.gpa(naclPage(hart.index)), 0n, 0n];
     return { hart: hart.index, do: "call", eid: Eid.nacl, fid: 1, args };
   }
 
@@ -181,7 +155,7 @@ export class Generator {
       case 2:
       case 3:
       case 4:
-        return call(Eid.hsm, 0, other, this.#host(512), 7n);
+        return call(Eid.hsm, 0, other, this.#pages.gpa(512), 7n);
       case 5:
         return call(Eid.hsm, 2, other);
       case 6:
@@ -194,7 +168,7 @@ export class Generator {
       case 8:
         return call(Eid.time, 0, this.#world.machine.clock.now + BigInt(this.#random(3000)));
       case 9:
-        return call(Eid.dbcn, this.#random(3), BigInt(this.#random(40)), this.#host(paramPage(hart.index)), 0n);
+        return call(Eid.dbcn, this.#random(3), BigInt(this.#random(40)), this.#pages.gpa(paramPage(hart.index)), 0n);
       case 10:
         return call(this.#pick([Eid.putchar, Eid.getchar]), 0, 65n);
       case 11:
@@ -204,7 +178,7 @@ export class Generator {
       case 13:
         return this.#setNacl(hart);
       case 14:
-        return this.#covh(hart, "tsmGetInfo", this.#host(paramPage(hart.index)), 48n);
+        return this.#covh(hart, "tsmGetInfo", this.#pages.gpa(paramPage(hart.index)), 48n);
       case 15:
         return { hart: hart.index, do: "fp" };
       case 16:
@@ -231,14 +205,14 @@ export class Generator {
     const take = (count: number): bigint => {
       const page = first + at;
       at += count;
-      return this.#host(page);
+      return this.#pages.gpa(page);
     };
-    const param = this.#host(paramPage(hart.index));
+    const param = this.#pages.gpa(paramPage(hart.index));
     const call = (name: keyof typeof Covh, ...args: Value[]): Command => this.#covh(hart, name, ...args);
     const steps: Step[] = [
       () => {
-        first = this.#owned(pages, 4);
-        return call("convertPages", this.#host(first), BigInt(pages));
+        first = this.#pages.owned(pages, 4);
+        return call("convertPages", this.#pages.gpa(first), BigInt(pages));
       },
       () => call("initiateFence"),
       ...this.#catchUp(hart),
@@ -250,7 +224,7 @@ export class Generator {
     ];
     for (let vcpu = 0; vcpu < vcpus; vcpu++) steps.push(() => call("cpuCreate", id, BigInt(vcpu), take(vcpuPages)));
     if (measured > 0) {
-      const source = this.#host(this.#owned(measured));
+      const source = this.#pages.gpa(this.#pages.owned(measured));
       steps.push(() => call("addMeasuredPages", id, source, take(measured), 0n, BigInt(measured), TVM_MEMORY));
     }
     if (this.#chance(3)) steps.push(() => call("addMemoryRegion", id, TVM_SECOND, 0x1_0000n));
@@ -294,13 +268,25 @@ export class Generator {
           BigInt(PAGE * (1 + this.#random(4))),
         );
       case 1:
-        return this.#covh(hart, "addPageTablePages", id, this.#host(this.#fenced(2)), BigInt(1 + this.#random(3)));
+        return this.#covh(
+          hart,
+          "addPageTablePages",
+          id,
+          this.#pages.gpa(this.#pages.fenced(2)),
+          BigInt(1 + this.#random(3)),
+        );
       case 2:
-        return this.#covh(hart, "cpuCreate", id, BigInt(this.#random(3)), this.#host(this.#fenced(vcpuPages)));
+        return this.#covh(
+          hart,
+          "cpuCreate",
+          id,
+          BigInt(this.#random(3)),
+          this.#pages.gpa(this.#pages.fenced(vcpuPages)),
+        );
       case 3:
       case 4: {
         const count = 1 + this.#random(3);
-        const [source, to] = [this.#host(this.#owned(count)), this.#host(this.#fenced(count))];
+        const [source, to] = [this.#pages.gpa(this.#pages.owned(count)), this.#pages.gpa(this.#pages.fenced(count))];
         return this.#covh(
           hart,
           "addMeasuredPages",
@@ -347,9 +333,13 @@ export class Generator {
     );
     const count = 1 + this.#random(2);
     if (sharing) {
-      steps.push(() => this.#covh(hart, "addSharedPages", id, this.#host(this.#owned(count)), 0n, BigInt(count), gpa));
+      steps.push(() =>
+        this.#covh(hart, "addSharedPages", id, this.#pages.gpa(this.#pages.owned(count)), 0n, BigInt(count), gpa),
+      );
     } else {
-      steps.push(() => this.#covh(hart, "addZeroPages", id, this.#host(this.#fenced(count)), 0n, BigInt(count), gpa));
+      steps.push(() =>
+        this.#covh(hart, "addZeroPages", id, this.#pages.gpa(this.#pages.fenced(count)), 0n, BigInt(count), gpa),
+      );
     }
     this.#plans[hart.index].unshift(...steps);
   }
@@ -362,7 +352,7 @@ export class Generator {
   /** A large page in, made small, made large again; or shared. */
   #planHuge(hart: Hart, tvm: TvmView): void {
     const id = guest(tvm);
-    const host = this.#host(this.#pick(HUGE_PAGES));
+    const host = this.#pages.gpa(this.#pick(HUGE_PAGES));
     const gpa = TVM_MEMORY + 0x20_0000n;
     const size = 0x20_0000n;
     const call =
@@ -398,7 +388,7 @@ export class Generator {
       case 0:
       case 1:
       case 2:
-        return this.#covh(hart, "addZeroPages", id, this.#host(this.#fenced(count)), 0n, BigInt(count), gpa);
+        return this.#covh(hart, "addZeroPages", id, this.#pages.gpa(this.#pages.fenced(count)), 0n, BigInt(count), gpa);
       case 3:
       case 4: {
         const shared = regions.find(({ type }) => type === 2);
@@ -406,7 +396,7 @@ export class Generator {
           hart,
           "addSharedPages",
           id,
-          this.#host(this.#owned(count)),
+          this.#pages.gpa(this.#pages.owned(count)),
           0n,
           BigInt(count),
           shared?.start ?? gpa,
@@ -432,7 +422,7 @@ export class Generator {
           BigInt(this.#random(4)),
         );
       case 13:
-        return this.#covh(hart, "addPageTablePages", id, this.#host(this.#fenced(count)), BigInt(count));
+        return this.#covh(hart, "addPageTablePages", id, this.#pages.gpa(this.#pages.fenced(count)), BigInt(count));
       case 14:
         return this.#build(hart, tvm);
       default:
@@ -440,7 +430,7 @@ export class Generator {
           hart,
           this.#pick(["addZeroPages", "addSharedPages"] as const),
           id,
-          this.#host(this.#pick(HUGE_PAGES)),
+          this.#pages.gpa(this.#pick(HUGE_PAGES)),
           1n,
           1n,
           gpa & ~0x1f_ffffn,
@@ -450,78 +440,6 @@ export class Generator {
 
   #window(pages: number): bigint {
     return BigInt(PAGE * this.#random(pages));
-  }
-
-  // ---- TVMs themselves
-
-  #tvmCommand(hart: Hart): Command {
-    const call = (eid: number, fid: number, ...args: Value[]): Command => ({
-      hart: hart.index,
-      do: "call",
-      eid,
-      fid,
-      args,
-    });
-    const gpa = TVM_MEMORY + this.#window(SMALL_WINDOW);
-    const length = BigInt(PAGE * (1 + this.#random(2)));
-    const mmio = TVM_MMIO + BigInt(PAGE * 2 * this.#random(200));
-    const choice = this.#random(40);
-    if (choice < 8) return { hart: hart.index, do: this.#chance(2) ? "load" : "store", at: gpa, value: this.#tag(gpa) };
-    if (choice < 10)
-      return { hart: hart.index, do: "load", at: this.#chance(2) ? mmio : TVM_MEMORY + 0x20_0000n + this.#window(512) };
-    if (choice < 14) return call(Eid.covg, 2, gpa, length);
-    if (choice < 17) return call(Eid.covg, 3, gpa, length);
-    if (choice < 20) return call(Eid.covg, 0, mmio, 0x1000n);
-    if (choice < 22) return call(Eid.covg, 1, this.#mmioOf(hart) ?? mmio, 0x1000n);
-    switch (choice) {
-      case 22:
-        return { hart: hart.index, do: "wfi" };
-      case 23:
-        return { hart: hart.index, do: "fp" };
-      case 24:
-        return { hart: hart.index, do: "sfence" };
-      case 25:
-        return { hart: hart.index, do: "jump", at: gpa };
-      case 26:
-        return call(Eid.hsm, 0, BigInt(this.#random(3)), TVM_MEMORY, 5n);
-      case 27:
-        return this.#chance(3) ? call(Eid.hsm, 1) : call(Eid.hsm, 2, BigInt(this.#random(3)));
-      case 28:
-        return call(Eid.hsm, 3, this.#chance(3) ? 1n : 0n, 0n, 0n);
-      case 29:
-        return call(Eid.ipi, 0, BigInt(1 + this.#random(3)), 0n);
-      case 30:
-        return call(Eid.rfence, this.#random(3), BigInt(this.#random(4)), 0n, 0n, 0x1000n, 0n);
-      case 31:
-        return call(Eid.dbcn, this.#random(3), 5n, gpa, 0n);
-      case 32:
-        return call(this.#pick([Eid.putchar, Eid.getchar]), 0, 66n);
-      case 33:
-        return call(Eid.base, this.#random(7), BigInt(Eid.covg));
-      case 34:
-        return call(Eid.time, 0, BigInt(this.#random(5000)));
-      case 35:
-        return this.#chance(4) ? call(Eid.srst, 0, 0n, 0n) : call(Eid.srst, 0, 5n, 0n);
-      case 36:
-        return call(Eid.nacl, this.#chance(3) ? 0 : 1, this.#pick([gpa, TVM_MEMORY, TVM_MEMORY + 0x20_0000n]), 0n, 0n);
-      case 37:
-        return call(Eid.covh, this.#random(21), gpa, 1n, gpa, gpa, gpa, gpa);
-      case 38:
-        return { hart: hart.index, do: "load", at: nastyAddress(this.#random) };
-      default:
-        return call(Eid.covg, this.#random(6), nastyAddress(this.#random), length);
-    }
-  }
-
-  /** A range that the TVM on the hart has emulated. */
-  #mmioOf(hart: Hart): bigint | undefined {
-    const vm = this.#world.vmOn(hart);
-    const tvm = this.observer.tvms().find(({ id }) => id === vm);
-    return tvm && this.observer.regions(tvm).find(({ type }) => type === 3)?.start;
-  }
-
-  #tag(gpa: bigint): Value {
-    return gpa ^ 0x7ea1_0000_0000_0000n;
   }
 }
 

@@ -18,6 +18,8 @@ export class Tally {
   /** A call; `error` undefined: it was answered by leaving its caller (an exit, a wait, an end), which counts as success. */
   call(eid: number | bigint, fid: number | bigint, fromHost: boolean, error: number | undefined): void {
     this.calls++;
+    // Legacy calls have no function number, whatever is in a6.
+    if (Number(eid) < 0x10) fid = 0;
     const known = Number(eid) <= 0xffff_ffff && Number(fid) < UNKNOWN_FUNCTION;
     const code = error === undefined || error > 0 || error < -15 ? 0 : -error;
     const key =
