@@ -196,7 +196,9 @@ describe("TvmPromotePage", () => {
       "invalidAddress",
       (h) => (blocked(SPLIT, HUGE - PAGE), h.must("blockPages", tvm.id, SPLIT + HUGE - PAGE, PAGE), [tvm.id, SPLIT, 1]),
     ],
-    ["not contiguous", "invalidAddress", () => (blocked(SMALL, 4 * PAGE), [tvm.id, SMALL, 1])],
+    ["a few small pages", "invalidAddress", () => (blocked(SMALL, 4 * PAGE), [tvm.id, SMALL, 1])],
+    ["not contiguous", "invalidAddress", (h) => (addSwapped(h), blocked(SWAPPED, HUGE), [tvm.id, SWAPPED, 1])],
+    ["not aligned", "invalidAddress", (h) => (addShifted(h), blocked(SWAPPED, HUGE), [tvm.id, SWAPPED, 1])],
     ["large already", "invalidAddress", () => (blocked(LARGE, HUGE), [tvm.id, LARGE, 1])],
     ["to 1 GiB without its parts", "invalidAddress", () => (blocked(LARGE, HUGE), [tvm.id, TVM_MEMORY, 2])],
     ["to 512 GiB", "invalidAddress", () => [tvm.id, 0, 3]],
@@ -204,6 +206,21 @@ describe("TvmPromotePage", () => {
     ["outside of the address space", "invalidAddress", () => [tvm.id, 1n << 50n, 1]],
   ]);
 });
+
+const SWAPPED = TVM_MEMORY + 0x180_0000;
+
+/** 512 contiguous pages of which the last two have changed places. */
+function addSwapped(h: CoveHost): void {
+  const pages = h.donated(512, HUGE);
+  h.must("addZeroPages", tvm.id, pages, 0, 510, SWAPPED);
+  h.must("addZeroPages", tvm.id, pages + 510 * PAGE, 0, 1, SWAPPED + 511 * PAGE);
+  h.must("addZeroPages", tvm.id, pages + 511 * PAGE, 0, 1, SWAPPED + 510 * PAGE);
+}
+
+/** 512 contiguous pages that begin in the middle of a large one. */
+function addShifted(h: CoveHost): void {
+  h.must("addZeroPages", tvm.id, h.donated(513, HUGE) + PAGE, 0, 512, SWAPPED);
+}
 
 /** Uses up the table pages of the TVM. */
 function exhaustTables(): void {
