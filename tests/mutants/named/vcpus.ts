@@ -218,14 +218,6 @@ export const VCPU_FAULTS: NamedFault[] = [
     caughtBy: "rules test",
   },
   {
-    id: "vstvec-mode-in-the-pc",
-    file: "vm/inject",
-    from: "csrRead(VSTVEC) & ~TVEC_MODE",
-    to: "csrRead(VSTVEC)",
-    description: "an injected exception of a guest with vectored stvec goes to an odd address (gaps B 24)",
-    caughtBy: "call tests",
-  },
-  {
     id: "cycle-counters-readable",
     file: "vm/csr-policy",
     from: "csrWrite(HCOUNTEREN, COUNTEREN_TM);",
