@@ -104,11 +104,11 @@ export function serveExit(tvm: Tvm, vcpu: u64, exit: Exit): Outcome {
     reportRunFailure(exit);
     return Outcome.RunFailed;
   }
-  tvm.exits++;
   if ((exit.cause & SCAUSE_INTERRUPT) != 0) {
     clearSoftwareInterrupt();
     return Outcome.Continue;
   }
+  tvm.exits++;
   if (exit.cause == EXC_ECALL_VS) return serveCall(tvm, vcpu, exit);
   if (exit.terminated != 0) return Outcome.Fatal;
   switch (<u32>exit.cause) {
