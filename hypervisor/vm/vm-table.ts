@@ -61,7 +61,8 @@ function lockOf(slot: VmSlot): usize {
 /** The child of `caller` with guest id `id`, with a reference taken; null if there is none (SBI_INVALID_PARAM). */
 export function acquireVm(caller: Vm, id: u64): Vm | null {
   const index = id & (MAX_VM_SLOTS - 1);
-  if (index < FIRST_TVM_SLOT) return null;
+  // A caller can name any number, also the one that stands for "none".
+  if (index < FIRST_TVM_SLOT || id == ID_NONE) return null;
   const slot = slotAt(index);
   let found: Vm | null = null;
   lockAcquire(lockOf(slot));
