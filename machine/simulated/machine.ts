@@ -11,6 +11,7 @@ import type { SavedGuest } from "./guest-registry.ts";
 import { GuestRegistry } from "./guest-registry.ts";
 import type { GuestScript, Operation } from "./guest-script.ts";
 import { Hart } from "./hart.ts";
+import type { TrapInfo } from "./hart.ts";
 import type { HypervisorModule } from "./hypervisor-module.ts";
 import { hypervisorModule, declaredPrimitives } from "./hypervisor-module.ts";
 import { ImageLayout, ImageSymbol } from "./image-layout.ts";
@@ -222,6 +223,13 @@ export class Machine {
       this.#progress.begin(hart, context, operation);
     }
     this.#attempt(hart, context);
+  }
+
+  /** The hart, whose guest is between two instructions, takes a trap that none of them is about. */
+  trap(hart: Hart, cause: bigint | number, info?: TrapInfo): void {
+    this.#refuseAfterEnd();
+    hart.trap(cause, info);
+    this.#afterEntry(hart);
   }
 
   /** Begins an operation of a vCPU without a script: it is attempted by the next step. */
