@@ -167,6 +167,8 @@ export class Checker {
   /** No lock is held across a return; each hart that is in a guest has that vCPU, Running, to itself. */
   #checkLocks(view: OwnershipView): void {
     if (this.state.root.number("vmTableLock") !== 0) throw new InvariantViolation("the lock of the VM table is held");
+    const reserved = this.state.reservedSlots();
+    if (reserved !== 0) throw new InvariantViolation(`${reserved} slots of the VM table are taken by no VM`);
     const entered = new Set<number>();
     for (const hart of this.machine.harts) {
       if (hart.state !== "guest") continue;

@@ -245,6 +245,20 @@ export class HypervisorState {
     return vms;
   }
 
+  /** Slots that are taken although they have no VM: somebody is creating or destroying one. */
+  reservedSlots(): number {
+    const size = recordSize("slot");
+    const table = this.root.number("vmSlots");
+    let reserved = 0;
+    for (let slot = 2; slot < MAX_SLOTS; slot++) {
+      const entry = new RecordView(this.memory, "slot", table + slot * size);
+      if (this.#words[entry.address / 4] !== 0) continue;
+      if (entry.number("references") !== 0) reserved++;
+      else if (this.#neverUsed(entry)) break;
+    }
+    return reserved;
+  }
+
   /** Slots are given out from the lowest on. */
   #neverUsed(slot: RecordView): boolean {
     return slot.word("generation") === 0n && slot.number("references") === 0;

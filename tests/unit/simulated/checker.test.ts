@@ -152,6 +152,10 @@ describe("VMs, vCPUs and locks", () => {
     const slots = host.machine.root.number("vmSlots");
     new RecordView(host.machine.memory, "slot", slots + 2 * 32).set("references", 1);
   });
+  noticed("a slot that is taken by no VM", /taken by no VM/, () => {
+    const slots = host.machine.root.number("vmSlots");
+    new RecordView(host.machine.memory, "slot", slots + 3 * 32).set("references", 1);
+  });
   noticed("a vCPU in the machine that does not run", /whose state is 2/, () => {
     new RecordView(host.machine.memory, "vcpu", host.hart.record.number("current")).set("state", 2);
   });
