@@ -140,8 +140,8 @@ export const enum OptionalState {
 
 /**
  * Puts every CSR that decides about VMs into its one value, on the hart that runs this. The first call (boot hart, before any vCPU is
- * made) also fills in what the machine turned out to have: root.henvcfg, hstateen0, hedeleg, hideleg, optionalState and, unless boot knows it
- * already, guestFileMask. root.vlenb is known.
+ * made) also fills in what the machine turned out to have: root.henvcfg, hstateen0, hedeleg, hideleg, optionalState and guestFileMask, which boot
+ * narrows to the files that can be used before other harts come. root.vlenb is known.
  */
 export function setupHartCsrs(hart: Hart): void {
   const root = hart.root;
@@ -172,8 +172,9 @@ export function setupHartCsrs(hart: Hart): void {
   const stateEnables = csrExists(HSTATEEN0);
   if (stateEnables) setupStateEnables();
   else denyUngated();
-  if (root.hedeleg == 0) recordFindings(root, stateEnables);
-  setupGuestFiles(root);
+  const first = root.hedeleg == 0;
+  if (first) recordFindings(root, stateEnables);
+  setupGuestFiles(root, first);
   readIdentity(hart);
 }
 
@@ -224,9 +225,11 @@ function readIdentity(hart: Hart): void {
   sbiCall(FIRMWARE_BASE, GET_IMPLEMENTATION_ID, 0, 0, 0, 0, 0, at + offsetof<Hart>("implementationId"));
 }
 
-/** Counts the guest interrupt files, once, and lets none of them interrupt us yet. */
-function setupGuestFiles(root: Root): void {
+/** Counts the guest interrupt files on the boot hart, and lets none of them interrupt us yet. */
+function setupGuestFiles(root: Root, first: bool): void {
   csrWrite(HGEIE, ~(<u64>0));
-  if (root.guestFileMask == 0) root.guestFileMask = csrRead(HGEIE);
+  const files = csrRead(HGEIE);
+  if (first) root.guestFileMask = files;
+  assert((root.guestFileMask & ~files) == 0, "a hart has fewer guest interrupt files than the boot hart");
   csrWrite(HGEIE, 0);
 }

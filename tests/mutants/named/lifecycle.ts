@@ -37,8 +37,8 @@ export const LIFECYCLE_FAULTS: NamedFault[] = [
   {
     id: "slot-of-the-host",
     file: "vm/vm-table",
-    from: "  if (index < FIRST_TVM_SLOT) return null;\n",
-    to: "",
+    from: "index < FIRST_TVM_SLOT || id == ID_NONE",
+    to: "id == ID_NONE",
     description: "guest id 0 names the host",
     caughtBy: "none: the host is nobody's child, so the next check refuses it too",
   },

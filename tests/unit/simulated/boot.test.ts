@@ -78,6 +78,15 @@ describe("machines of many shapes", () => {
     });
   }
 
+  test("guest interrupt files that the device tree does not show are used by no hart", async () => {
+    const options: Partial<MachineOptions> = { harts: [0, 1, 2], guestFiles: 3 };
+    const deviceTree = writeDeviceTree(machineTree(machineOptions(options), undefined), 0);
+    const host = await CoveHost.boot({ deviceTree, options });
+    // Secondary harts come up later than the boot hart decided it.
+    assert.equal(host.machine.root.number("guestFileMask"), 0);
+    Checker.attach(host.machine).check();
+  });
+
   test("a hart that does not come up is left out", async () => {
     const machine = await Machine.create({ options: { harts: [0, 1, 2] } });
     // Its firmware has lost it.
