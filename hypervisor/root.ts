@@ -43,9 +43,6 @@ export class Root {
   /** Array of VmSlot (vm/vm-table.ts). */
   vmSlots: usize;
   vmSlotCount: u64;
-  /** spin lock of slot allocation */
-  vmTableLock: u32;
-  reserved0: u32;
   nextVmGeneration: u64;
   /** G-stage levels of a TVM. */
   tvmLevels: u32;

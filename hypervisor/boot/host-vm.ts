@@ -92,7 +92,6 @@ export function createHostVm(root: Root, plan: MemoryPlan): Vm {
   vm.hgatp = gstageMode(vm.levels) | (vm.rootTable >> PAGE_SHIFT);
   vm.vcpus = own.vcpuTable;
   vm.measurements = own.measurements;
-  vm.timeStarted = 1;
   initVmTable(root.vmSlots, vm);
   root.host = vm;
   // The last page first, so that tables are taken in ascending order.

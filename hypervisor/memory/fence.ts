@@ -72,25 +72,28 @@ export function initiateFence(vm: Vm): i64 {
  * Makes the address space of `vcpu`'s VM the one of this hart: announces it, chooses a VMID, writes hgatp, and drops translations that are too old.
  * vsatp must hold nothing of another VM that could be walked now (the caller clears it first).
  */
+// @ts-ignore: decorator
+@inline
 export function enterAddressSpace(hart: Hart, vcpu: Vcpu): void {
   const vm = vcpu.vm;
   const version = announce(hart, vm);
-  let flush = vcpu.flushedVersion < version;
-  let fresh = false;
-  if (vcpu.vmidHart != <u64>hart.index + 1 || vcpu.vmidGeneration != hart.vmidGeneration) {
-    takeVmid(hart, vcpu);
-    fresh = true;
-    flush = true;
-  }
-  csrWrite(HGATP, vm.hgatp | (vcpu.vmid << HGATP_VMID_SHIFT));
-  if (flush) {
-    hfenceGvmaVmid(vcpu.vmid);
-    // The VMID may have belonged to another vCPU: its guest translations go too.
-    if (fresh) hfenceVvmaAll();
-    vcpu.flushedVersion = version;
+  const known = vcpu.vmidHart == <u64>hart.index + 1 && vcpu.vmidGeneration == hart.vmidGeneration;
+  if (known && vcpu.flushedVersion >= version) {
+    csrWrite(HGATP, vm.hgatp | (vcpu.vmid << HGATP_VMID_SHIFT));
+  } else {
+    enterFlushing(hart, vcpu, version, !known);
   }
   // Pages change hands while other worlds run; no hart may fetch what it cached of a page in another world.
   fenceI();
+}
+
+/** Writes hgatp and drops what is too old; a fresh VMID may have belonged to another vCPU, whose guest translations go too. */
+function enterFlushing(hart: Hart, vcpu: Vcpu, version: u64, fresh: bool): void {
+  if (fresh) takeVmid(hart, vcpu);
+  csrWrite(HGATP, vcpu.vm.hgatp | (vcpu.vmid << HGATP_VMID_SHIFT));
+  hfenceGvmaVmid(vcpu.vmid);
+  if (fresh) hfenceVvmaAll();
+  vcpu.flushedVersion = version;
 }
 
 /** This hart catches up with the VM whose vCPU is current (TsmLocalFence, and the caller's part of TsmInitiateFence). */
@@ -107,13 +110,16 @@ export function leaveAddressSpace(hart: Hart): void {
   storeRelease64(changetype<usize>(hart) + offsetof<Hart>("enteredVm"), NO_VM);
 }
 
+// @ts-ignore: decorator
+@inline
 function announce(hart: Hart, vm: Vm): u64 {
   const self = changetype<usize>(hart);
-  if (hart.enteredVm != <u64>vm.slot) leaveAddressSpace(hart);
+  const slot = <u64>vm.slot;
   let version = read64(versionAddress(vm));
   while (true) {
+    // Until the slot follows, this is taken for a version of the VM that the hart was in. It has left that one, so none is wrong.
     write64(self + offsetof<Hart>("enteredVersion"), version);
-    storeRelease64(self + offsetof<Hart>("enteredVm"), vm.slot);
+    storeRelease64(self + offsetof<Hart>("enteredVm"), slot);
     fence();
     const again = read64(versionAddress(vm));
     if (again == version) return version;

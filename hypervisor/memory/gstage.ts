@@ -91,6 +91,14 @@ export function translate(vm: Vm, gpa: u64): u64 {
   return pteAddress(entry) + (gpa & (leafSize(walkLevel(found)) - 1));
 }
 
+/** hpa of the page that is parked at `gpa`, which is inside the address space, or NOT_MAPPED. No lock, as for `translate`. */
+export function parkedPage(vm: Vm, gpa: u64): u64 {
+  const found = walk(vm, gpa);
+  const entry = read64(walkEntry(found));
+  if (!isParked(entry)) return NOT_MAPPED;
+  return pteAddress(entry) + (gpa & (leafSize(walkLevel(found)) - 1));
+}
+
 /**
  * Address of the entry for `gpa` at exactly `level`, making missing tables. Returns 0 if the path ends in a leaf or parked entry
  * above `level`, or if the pool is empty. Caller holds vm.lock.

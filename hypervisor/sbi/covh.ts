@@ -20,7 +20,7 @@ import { tsmGetInfo } from "./covh/tsm-info";
 import { SBI_INVALID_PARAM, SBI_NOT_SUPPORTED } from "./errors";
 
 /** Function numbers of COVH as the original has them (and the Linux patches); CoVE 0.6 and later insert one at 7. */
-const enum Covh {
+export const enum Covh {
   TsmGetInfo = 0,
   TsmConvertPages = 1,
   TsmReclaimPages = 2,
@@ -60,6 +60,8 @@ export function covhCall(hart: Hart, caller: Vcpu, fid: u64): i64 {
       return tsmLocalFence(hart, caller);
     case Covh.TvmCreate:
       return tvmCreate(hart, caller, caller.a0, caller.a1);
+    case Covh.TvmCpuRun:
+      return tvmCpuRun(hart, caller);
     default:
       return callOnTvm(hart, caller, <u32>fid);
   }
@@ -70,7 +72,6 @@ function callOnTvm(hart: Hart, caller: Vcpu, fid: u32): i64 {
   const vm = acquireVm(caller.vm, caller.a0);
   if (vm == null) return SBI_INVALID_PARAM;
   // These two end the reference themselves: a running vCPU keeps it, destruction consumes it.
-  if (fid == Covh.TvmCpuRun) return runTvmVcpu(hart, caller, vm, caller.a1);
   if (fid == Covh.TvmDestroy) return tvmDestroy(vm);
   lockAcquire(lockOfVm(vm));
   const result = callOnLockedTvm(hart, caller, vm, fid);
@@ -112,4 +113,10 @@ function callOnLockedTvm(hart: Hart, caller: Vcpu, vm: Vm, fid: u32): i64 {
     default:
       return tvmRemovePages(hart, vm, a1, a2);
   }
+}
+
+/** COVH 14, CpuRun(guest id, vCPU id): see runTvmVcpu. */
+export function tvmCpuRun(hart: Hart, caller: Vcpu): i64 {
+  const vm = acquireVm(caller.vm, caller.a0);
+  return vm == null ? SBI_INVALID_PARAM : runTvmVcpu(hart, caller, vm, caller.a1);
 }

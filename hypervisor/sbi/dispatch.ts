@@ -4,7 +4,7 @@ import { csrRead, csrWrite } from "../riscv/hw";
 import { Vcpu } from "../vm/vcpu";
 import { BASE_GET_SPEC_VERSION, SPEC_VERSION, baseCall } from "./base";
 import { covgCall } from "./covg";
-import { covhCall } from "./covh";
+import { Covh, covhCall, tvmCpuRun } from "./covh";
 import { coviCall } from "./covi";
 import { dbcnCall } from "./dbcn";
 import { SBI_NOT_SUPPORTED, SBI_PENDING } from "./errors";
@@ -47,7 +47,9 @@ export function handleEcall(hart: Hart, vcpu: Vcpu): void {
     vcpu.a1 = SPEC_VERSION;
     return;
   }
-  const answer = dispatch(hart, vcpu);
+  // Then the one that every exit of a TVM is followed by.
+  const runs = vcpu.a7 == <u64>EID_COVH && vcpu.a6 == <u64>Covh.TvmCpuRun;
+  const answer = runs ? tvmCpuRun(hart, vcpu) : dispatch(hart, vcpu);
   if (answer == SBI_PENDING) return;
   if (hart.vcpu != vcpu) return;
   vcpu.a0 = answer < 0 ? <u64>answer : 0;

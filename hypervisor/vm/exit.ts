@@ -110,6 +110,8 @@ export function showTimer(host: Vcpu, vcpu: Vcpu): void {
  * Shows the call that the registers hold: `shown` (0-3) arguments. Registers that are no argument of the call can hold anything of the guest's,
  * and are shown as 0.
  */
+// @ts-ignore: decorator
+@inline
 function showCall(host: Vcpu, vcpu: Vcpu, shown: u32): void {
   const registers = host.naclHpa;
   write64(registers + NACL_A0, shown > 0 ? vcpu.a0 : 0);

@@ -24,6 +24,8 @@ import { enterTvm } from "./world-switch";
  *   INVALID_STATE    the vCPU is off, or runs on another hart, or its interrupt file is not bound to one of this hart
  *   INVALID_ADDRESS  the host accepted a share or unshare whose pages are still mapped; it stays pending
  */
+// @ts-ignore: decorator
+@inline
 export function runTvmVcpu(hart: Hart, host: Vcpu, vm: Vm, vcpuId: u64): i64 {
   // Finalization is seen before anything that it made complete: the vCPUs, which do not change after it.
   const finalized = loadAcquire32(changetype<usize>(vm) + offsetof<Vm>("lifecycle")) == VmLifecycle.Runnable;
@@ -37,7 +39,8 @@ export function runTvmVcpu(hart: Hart, host: Vcpu, vm: Vm, vcpuId: u64): i64 {
   if (vcpu.htimedelta == 0) startTime(vcpu);
 
   // Timer and external interrupts preempt by themselves; a software interrupt of the host has no such way.
-  const interrupts = pendingInterrupts(csrRead(VSIE), csrRead(HVIP));
+  host.vsie = csrRead(VSIE);
+  const interrupts = pendingInterrupts(host.vsie, csrRead(HVIP));
   if (interrupts != 0) return refuseForInterrupt(host, vcpu, firstInterrupt(interrupts));
 
   if (isOffered(hart)) withdrawOffer(hart);
@@ -47,6 +50,8 @@ export function runTvmVcpu(hart: Hart, host: Vcpu, vm: Vm, vcpuId: u64): i64 {
 }
 
 /** Makes the vCPU ours to run (state Running) with its last exit completed, or says why not with nothing changed. */
+// @ts-ignore: decorator
+@inline
 function claimVcpu(hart: Hart, host: Vcpu, vcpu: Vcpu): i64 {
   // Without it the host would see nothing of the exit and could complete none.
   const memory = host.naclHpa;

@@ -18,6 +18,8 @@ export class Vm {
   lifecycle: u32;
   /** spin lock */
   lock: u32;
+  /** Its entry in the VM table (vm/vm-table.ts); 0 for the host, whose entry nobody asks for. */
+  tableEntry: usize;
   /** The VM that owns this one and gets its pages back; null for the host. */
   parent: Vm | null;
   /** TVMs of this VM that exist. */
@@ -53,9 +55,6 @@ export class Vm {
 
   // ---- time: guest time = time + htimedelta, same for all vCPUs
   htimedelta: u64;
-  /** 1 once htimedelta is set (first run). */
-  timeStarted: u32;
-  reserved0: u32;
 
   // ---- what it started from
   entryPc: u64;
@@ -78,6 +77,8 @@ export class Vm {
   imsicBase: u64;
 
   /** vCPU `id`, or null. Caller holds the lock or knows that the table no longer changes for this id. */
+  // @ts-ignore: decorator
+  @inline
   vcpu(id: u64): Vcpu | null {
     if (id >= <u64>this.maxVcpus) return null;
     return changetype<Vcpu | null>(load<usize>(this.vcpus + ((<usize>id) << 3)));

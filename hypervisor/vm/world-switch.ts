@@ -45,7 +45,7 @@ import { Vcpu, VcpuState } from "./vcpu";
 const TIMER_AND_INDIRECT: u64 = OptionalState.Timer | OptionalState.Indirect;
 
 /**
- * The TVM vCPU `vcpu`, whose state says Running, becomes current in place of its host. The host's timer and external interrupts end the
+ * The TVM vCPU `vcpu`, whose state says Running, becomes current in place of its host, whose vsie is in its record already. The host's timer and external interrupts end the
  * run from now on.
  */
 // @ts-ignore: decorator
@@ -53,7 +53,6 @@ const TIMER_AND_INDIRECT: u64 = OptionalState.Timer | OptionalState.Indirect;
 export function enterTvm(hart: Hart, host: Vcpu, vcpu: Vcpu): void {
   const optional = hart.root.optionalState;
   host.vsatp = csrSwap(VSATP, 0);
-  host.vsie = csrRead(VSIE);
   host.sstatus = csrSwap(SSTATUS, vcpu.sstatus);
   exchange(host, vcpu, optional);
   write32(host.stateAddress(), VcpuState.Runnable);

@@ -110,7 +110,6 @@ export class Checker {
       if (vm.references !== running) fail(`${vm.references} references, ${running} vCPUs running`);
     }
     if (vm.record.number("lock") !== 0) fail("its lock is held while no hart executes the hypervisor");
-    if (vm.slotLock !== 0) fail("the lock of its slot is held while no hart executes the hypervisor");
   }
 
   /** Every table page of the VM has one use: in the tree, free, or retired. */
@@ -166,7 +165,6 @@ export class Checker {
 
   /** No lock is held across a return; each hart that is in a guest has that vCPU, Running, to itself. */
   #checkLocks(view: OwnershipView): void {
-    if (this.state.root.number("vmTableLock") !== 0) throw new InvariantViolation("the lock of the VM table is held");
     const reserved = this.state.reservedSlots();
     if (reserved !== 0) throw new InvariantViolation(`${reserved} slots of the VM table are taken by no VM`);
     const entered = new Set<number>();

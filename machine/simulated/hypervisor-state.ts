@@ -78,7 +78,6 @@ export class VmState {
   /** The guest id in the VM table. */
   readonly id: bigint;
   readonly references: number;
-  readonly slotLock: number;
 
   constructor(memory: PhysicalMemory, slot: number, entry: RecordView, record: RecordView) {
     this.memory = memory;
@@ -86,7 +85,6 @@ export class VmState {
     this.record = record;
     this.id = entry.word("id");
     this.references = entry.number("references");
-    this.slotLock = entry.number("lock");
   }
 
   get isHost(): boolean {

@@ -31,6 +31,8 @@ const SHAPE_FLAGS = [
   "-fno-pic",
   "-fno-common",
   "-fno-shrink-wrap",
+  // Rare cases stay functions of their own: merged into a hot caller they would have it save all registers.
+  "-fno-inline-functions-called-once",
   "-fno-reorder-blocks-and-partition",
   "-fno-stack-protector",
   "-fno-asynchronous-unwind-tables",

@@ -1,7 +1,17 @@
 import { Hart } from "../../hart";
 import { checkPageRange, claimConvertedRange, unclaimConvertedRange } from "../../memory/claims";
-import { gpaRangeValid, leafSize, walkMaking } from "../../memory/gstage";
-import { NOT_MAPPED, translate } from "../../memory/gstage";
+import { minVersion } from "../../memory/fence";
+import {
+  NOT_MAPPED,
+  gpaRangeValid,
+  leafSize,
+  parkedPage,
+  translate,
+  walk,
+  walkEntry,
+  walkLevel,
+  walkMaking,
+} from "../../memory/gstage";
 import {
   Find,
   batchAt,
@@ -14,13 +24,13 @@ import {
   zeroBatch,
 } from "../../memory/page-list";
 import { recordAddress } from "../../memory/page-map";
-import { PageState, addReference, dropReference, setRecord } from "../../memory/page-record";
-import { RegionType, addRegion } from "../../memory/regions";
+import { PageState, addReference, claimConverted, dropReference, setRecord } from "../../memory/page-record";
+import { RegionType, addRegion, regionTypeAt } from "../../memory/regions";
 import { addTablePage } from "../../memory/table-pool";
 import { checkTarget, insertLeaf } from "../../memory/target-range";
 import { copyPage, zeroPage } from "../../memory/zero";
-import { fence, fenceWrites } from "../../riscv/hw";
-import { PAGE_SHIFT, PAGE_SIZE } from "../../riscv/pte";
+import { fence, fenceWrites, read64, write64 } from "../../riscv/hw";
+import { GSTAGE_LEAF, PAGE_SHIFT, PAGE_SIZE, pteFromAddress } from "../../riscv/pte";
 import { measurePage } from "../../vm/measurement";
 import { Vcpu } from "../../vm/vcpu";
 import { Vm, VmLifecycle } from "../../vm/vm";
@@ -150,6 +160,7 @@ function dropSources(parent: Vm, gpa: u64, pages: u64): void {
 export function tvmAddZeroPages(hart: Hart, caller: Vcpu, vm: Vm, source: u64, type: u64, pages: u64, gpa: u64): i64 {
   const parent = caller.vm;
   if (vm.lifecycle != VmLifecycle.Runnable) return SBI_INVALID_STATE;
+  if (type == 0 && pages == 1 && addZeroPage(parent, vm, source, gpa)) return 1;
   let bad = checkTarget(vm, gpa, type, pages, RegionType.Confidential, RegionType.ConfidentialRemovable);
   if (bad != 0) return bad;
   const small = pages << (9 * type);
@@ -169,6 +180,28 @@ export function tvmAddZeroPages(hart: Hart, caller: Vcpu, vm: Vm, source: u64, t
     done += count;
   }
   return <i64>pages;
+}
+
+/**
+ * The answer to a demand-zero fault, the call that a TVM makes its host do most: one small page, converted as such, whose place in the TVM's tables is
+ * there and empty. False, and nothing changed, if something is not as simple or not right: then the general way decides.
+ */
+function addZeroPage(parent: Vm, vm: Vm, source: u64, gpa: u64): bool {
+  if (((source | gpa) & (PAGE_SIZE - 1)) != 0) return false;
+  if (!gpaRangeValid(vm, gpa, PAGE_SIZE) || !gpaRangeValid(parent, source, PAGE_SIZE)) return false;
+  const region = regionTypeAt(vm, gpa);
+  if (region != RegionType.Confidential && region != RegionType.ConfidentialRemovable) return false;
+  const target = walk(vm, gpa);
+  if (walkLevel(target) != 0 || read64(walkEntry(target)) != 0) return false;
+  const hpa = parkedPage(parent, source);
+  const record = hpa == NOT_MAPPED ? 0 : recordAddress(hpa);
+  if (record == 0 || !claimConverted(record, parent.slot, minVersion(parent))) return false;
+
+  zeroPage(hpa);
+  setRecord(record, PageState.Owned, vm.slot, 0);
+  fenceWrites();
+  write64(walkEntry(target), pteFromAddress(hpa) | GSTAGE_LEAF);
+  return true;
 }
 
 /**

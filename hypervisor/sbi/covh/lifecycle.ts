@@ -6,6 +6,7 @@ import { Find, batchAt, batchHpa, batchRecord, resolve, workBytes } from "../../
 import { PageState, setRecord } from "../../memory/page-record";
 import { zeroPages } from "../../memory/zero";
 import { ATP_MODE_39, ATP_MODE_SHIFT } from "../../riscv/csr";
+import { storeRelease32 } from "../../riscv/hw";
 import { PAGE_SHIFT, PAGE_SIZE } from "../../riscv/pte";
 import { measureWord } from "../../vm/measurement";
 import { tearDown } from "../../vm/tear-down";
@@ -102,8 +103,9 @@ export function tvmFinalize(hart: Hart, vm: Vm, entryPc: u64, argument: u64): i6
   boot.sepc = entryPc;
   boot.a0 = 0;
   boot.a1 = argument;
-  boot.state = VcpuState.Runnable;
-  vm.lifecycle = VmLifecycle.Runnable;
+  // Other harts look at both without the lock: whoever sees them sees what was written above.
+  storeRelease32(boot.stateAddress(), VcpuState.Runnable);
+  storeRelease32(changetype<usize>(vm) + offsetof<Vm>("lifecycle"), VmLifecycle.Runnable);
   return 0;
 }
 

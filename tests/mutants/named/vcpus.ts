@@ -51,9 +51,9 @@ export const VCPU_FAULTS: NamedFault[] = [
   },
   {
     id: "vsie-of-host-not-saved",
-    file: "vm/world-switch",
-    from: "  host.vsie = csrRead(VSIE);\n",
-    to: "",
+    file: "vm/run",
+    from: "  host.vsie = csrRead(VSIE);\n  const interrupts = pendingInterrupts(host.vsie,",
+    to: "  const interrupts = pendingInterrupts(csrRead(VSIE),",
     description: "the interrupt enables of the host are lost when another world runs",
     caughtBy: "world switch tests",
   },

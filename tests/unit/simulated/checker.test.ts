@@ -147,7 +147,6 @@ describe("tables", () => {
 
 describe("VMs, vCPUs and locks", () => {
   noticed("a lock that is held", /its lock is held/, () => vm(tvm.id).record.set("lock", 1));
-  noticed("the VM table's lock", /lock of the VM table/, () => host.machine.root.set("vmTableLock", 1));
   noticed("a reference that nobody holds", /references/, () => {
     const slots = host.machine.root.number("vmSlots");
     new RecordView(host.machine.memory, "slot", slots + 2 * 32).set("references", 1);
