@@ -37,7 +37,8 @@ export function describeDevices(description: MachineDescription): DescribeError 
     const error = describeImages(description, chosen);
     if (error != DescribeError.None) return error;
   }
-  description.uart = findUart(fdt, chosen);
+  description.uartNode = findUart(fdt, chosen);
+  description.uart = addressOrZero(fdt, description.uartNode);
   description.testFinisher = findTestFinisher(fdt);
   return DescribeError.None;
 }
@@ -100,16 +101,15 @@ export function findTestFinisher(fdt: usize): u64 {
   return addressOrZero(fdt, nextCompatible(fdt, 0, "sifive,test0"));
 }
 
-/** hpa of the console's UART: the node of stdout-path if we can drive it, else the first one that we can. */
-function findUart(fdt: usize, chosen: u32): u64 {
+/** The console's UART: the node of stdout-path if we can drive it, else the first one that we can; 0 if there is none. */
+function findUart(fdt: usize, chosen: u32): u32 {
   const path = findProperty(fdt, chosen, "stdout-path");
   if (path != 0) {
     const node = nodeAtPath(fdt, propertyValue(fdt, path), propertyLength(fdt, path));
-    if (node != 0 && isUart(fdt, node)) return addressOrZero(fdt, node);
+    if (node != 0 && isUart(fdt, node)) return node;
   }
   for (let node = nextCompatible(fdt, 0, "ns16550a"); node != 0; node = nextCompatible(fdt, node, "ns16550a")) {
-    const address = isUart(fdt, node) ? addressOrZero(fdt, node) : 0;
-    if (address != 0) return address;
+    if (isUart(fdt, node) && addressOrZero(fdt, node) != 0) return node;
   }
   return 0;
 }

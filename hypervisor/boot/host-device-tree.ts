@@ -1,7 +1,16 @@
 import { hasFeature, Feature, mmuTypeOf } from "../riscv/isa";
 import { Root } from "../root";
+import { phandleOf } from "./describe-harts";
 import { filePage } from "./describe-imsic";
-import { childNamed, findProperty, cellCount, propertyLength, rootNode } from "./device-tree/reader";
+import {
+  childNamed,
+  findProperty,
+  cellCount,
+  nodeBytes,
+  propertyLength,
+  rootNode,
+  stringsSize,
+} from "./device-tree/reader";
 import {
   beginNode,
   beginNodeAt,
@@ -12,6 +21,9 @@ import {
   endProperty,
   finishTree,
   putBlock,
+  putLiteral,
+  putUnitAddress,
+  copyNode,
   putByte,
   putCell,
   putCells64,
@@ -24,6 +36,7 @@ import {
   structurePlace,
   TreeWriter,
 } from "./device-tree/writer";
+import { putHostDevices } from "./host-devices";
 import { putHostIsa } from "./host-isa";
 import { IntervalList } from "./interval-list";
 import { HartDescription, MachineDescription, NO_NUMA_NODE } from "./machine-description";
@@ -32,9 +45,9 @@ import { HartDescription, MachineDescription, NO_NUMA_NODE } from "./machine-des
  * The device tree of the host VM, made from nothing: it names what the host really has, so no node of the
  * firmware's tree comes through by oversight.
  *
- *     / chosen (arguments, initrd, seed) | memory@... | cpus / cpu@0.. | distance-map | soc / IMSIC
+ *     / chosen (arguments, initrd, seed, console) | memory@... | cpus / cpu@0.., cpu-map | distance-map | soc / UART, clock, IMSIC
  *
- * The console is SBI (DBCN), the timer Sstc or SBI TIME, IPIs the IMSIC or SBI IPI.
+ * The timer is Sstc or SBI TIME, IPIs the IMSIC or SBI IPI. A host without the UART has a console by SBI (DBCN).
  */
 @unmanaged
 export class HostTreePlan {
@@ -62,8 +75,11 @@ export function hostTreeBound(description: MachineDescription, memoryRanges: u64
   const cpu: u64 = 768 + 3 * description.hart(0).isaLength + 64;
   const fixed: u64 = 4096 + rootText(description) + description.bootArgumentsLength + description.randomSeedLength;
   const imsic = 1024 + 16 * (description.imsicRegionCount + description.hartCount) + 8 * description.hartCount;
+  const map = cpuMap(description);
+  const topology: u64 = map == 0 ? 0 : nodeBytes(description.fdt, map) + stringsSize(description.fdt);
   return (
-    (fixed + imsic + description.hartCount * cpu + memoryRanges * 192 + distanceBytes(description) + 7) & ~(<u64>7)
+    (fixed + topology + imsic + description.hartCount * cpu + memoryRanges * 192 + distanceBytes(description) + 7) &
+    ~(<u64>7)
   );
 }
 
@@ -100,7 +116,7 @@ export function buildHostTree(
   putMemory(writer, description, plan);
   putCpus(writer, root, description, plan);
   putDistances(writer, description);
-  if (plan.interruptFiles != 0) putSoc(writer, root, description);
+  putSoc(writer, root, description, plan);
   endNode(writer);
   return finishTree(writer, capacity);
 }
@@ -125,6 +141,13 @@ function putChosen(writer: TreeWriter, description: MachineDescription, plan: Ho
   if (plan.initrdSize != 0) {
     putNumber64(writer, "linux,initrd-start", plan.initrdGpa);
     putNumber64(writer, "linux,initrd-end", plan.initrdGpa + plan.initrdSize);
+  }
+  if (description.hostUart != 0) {
+    beginProperty(writer, "stdout-path");
+    putLiteral(writer, "/soc/serial@");
+    putUnitAddress(writer, description.uart);
+    putByte(writer, 0);
+    endProperty(writer);
   }
   // The host's from here on: the hypervisor makes nothing of it that the host must not know.
   if (description.randomSeedLength != 0) {
@@ -191,10 +214,21 @@ function putCpus(writer: TreeWriter, root: Root, description: MachineDescription
       repeatStructure(writer, isaStart, isaEnd);
     }
     putNumaNode(writer, hart.numaNode);
+    const phandle = phandleOf(description.fdt, hart.node);
+    if (phandle != 0) putNumber32(writer, "phandle", phandle);
     putLocalInterrupts(writer, hart);
     endNode(writer);
   }
+  // It names the harts by their phandles, which they keep. A hart that did not start is a place that nobody takes.
+  const map = cpuMap(description);
+  if (map != 0) copyNode(writer, description.fdt, map);
   endNode(writer);
+}
+
+/** The firmware's account of sockets, clusters, cores and threads, 0 if there is none. */
+function cpuMap(description: MachineDescription): u32 {
+  const fdt = description.fdt;
+  return childNamed(fdt, childNamed(fdt, rootNode(fdt), "cpus"), "cpu-map");
 }
 
 /** The description of hart `index` of the host. */
@@ -238,15 +272,21 @@ function putDistances(writer: TreeWriter, description: MachineDescription): void
   endNode(writer);
 }
 
-// ---- Interrupts
+// ---- Devices and interrupts
 
-function putSoc(writer: TreeWriter, root: Root, description: MachineDescription): void {
+function putSoc(writer: TreeWriter, root: Root, description: MachineDescription, plan: HostTreePlan): void {
+  if (plan.interruptFiles == 0 && description.hostUart == 0 && description.hostRtc == 0) return;
   beginNode(writer, "soc");
   putString(writer, "compatible", "simple-bus");
   putNumber32(writer, "#address-cells", 2);
   putNumber32(writer, "#size-cells", 2);
   putEmpty(writer, "ranges");
+  putHostDevices(writer, description);
+  if (plan.interruptFiles != 0) putImsic(writer, root, description);
+  endNode(writer);
+}
 
+function putImsic(writer: TreeWriter, root: Root, description: MachineDescription): void {
   beginNodeAt(writer, "imsics", description.imsicRegion(0).base);
   putString(writer, "compatible", "riscv,imsics");
   if (description.imsicPhandle != 0) putNumber32(writer, "phandle", description.imsicPhandle);
@@ -272,7 +312,6 @@ function putSoc(writer: TreeWriter, root: Root, description: MachineDescription)
     putCell(writer, SUPERVISOR_EXTERNAL);
   }
   endProperty(writer);
-  endNode(writer);
   endNode(writer);
 }
 

@@ -75,8 +75,8 @@ export function moveImages(layout: HostLayout): void {
 }
 
 /**
- * Makes the host VM with its address space: RAM as the layout says, and the guest interrupt files of each hart, the first at the
- * address of that hart's own file and each other one at that of the file before it.
+ * Makes the host VM with its address space: RAM as the layout says, the devices that it gets, and the guest interrupt files of each hart, the
+ * first at the address of that hart's own file and each other one at that of the file before it.
  */
 export function createHostVm(root: Root, plan: MemoryPlan): Vm {
   const own = plan.own;
@@ -103,6 +103,9 @@ export function createHostVm(root: Root, plan: MemoryPlan): Vm {
   for (let i: u64 = 0; i < segments.count; i++) {
     mapOrFail(vm, segments.gpa(i), segments.hpa(i), segments.length(i));
   }
+  const description = plan.description;
+  if (description.hostUart != 0) mapOrFail(vm, description.hostUart, description.hostUart, PAGE_SIZE);
+  if (description.hostRtc != 0) mapOrFail(vm, description.hostRtc, description.hostRtc, PAGE_SIZE);
   const files = root.guestFileMask;
   for (let i: u64 = 0; i < <u64>root.hartCount; i++) {
     const hart = root.hart(i);

@@ -4,6 +4,7 @@ import { treeCheck, TreeError } from "./device-tree/check";
 import { describeDevices } from "./describe-devices";
 import { cpuCount, describeHarts } from "./describe-harts";
 import { describeImsic, imsicRegionCount, supervisorImsic } from "./describe-imsic";
+import { describeHostDevices } from "./host-devices";
 import { describeMemory, memoryRangeCount, reservedRangeCount } from "./describe-memory";
 
 /**
@@ -57,6 +58,12 @@ export class MachineDescription {
   // ---- devices (hpa, 0 if none)
   uart: u64;
   testFinisher: u64;
+  /** Offsets of the nodes of the UART and of the real-time clock, 0 if none. */
+  uartNode: u32;
+  rtcNode: u32;
+  /** Pages of the devices that the host gets (boot/host-devices.ts), 0 if it does not. */
+  hostUart: u64;
+  hostRtc: u64;
 
   // ---- IMSIC (devices/imsic.ts); valid if hasImsic
   /** Offset of the device's node in the tree, 0 if there is none. */
@@ -212,6 +219,7 @@ export function describe(fdt: usize, block: usize): MachineDescription {
   if (error == DescribeError.None) error = describeHarts(description);
   if (error == DescribeError.None) error = describeDevices(description);
   if (error == DescribeError.None) error = describeImsic(description);
+  if (error == DescribeError.None) describeHostDevices(description);
   description.error = error;
   return description;
 }

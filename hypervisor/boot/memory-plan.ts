@@ -125,9 +125,9 @@ function takeList(allocator: BootAllocator, capacity: u64): IntervalList {
   return initIntervalList(allocator.take(intervalListBytes(capacity), 8), capacity);
 }
 
-/** First address beyond all devices that we map. */
+/** First address beyond all devices that we or the host map. */
 function devicesEnd(description: MachineDescription): u64 {
-  let end = maximum(description.uart, description.testFinisher) + PAGE_SIZE;
+  let end = maximum(maximum(description.uart, description.testFinisher), description.hostRtc) + PAGE_SIZE;
   for (let i: u64 = 0; i < description.imsicRegionCount; i++) {
     const region = description.imsicRegion(i);
     end = maximum(end, region.base + region.size);
@@ -185,7 +185,7 @@ function bestPlace(spare: IntervalList, bytes: u64): u64 {
   return chunk != NO_OWN_PLACE ? chunk : fallback;
 }
 
-/** Table pages that map every 2 MiB of RAM with small pages, and the IMSIC pages: as many as the host's G-stage can ever need. */
+/** Table pages that map every 2 MiB of RAM with small pages, and the pages of the IMSIC and of the host's devices: as many as the host's G-stage can ever need. */
 function gstageTables(plan: MemoryPlan, levels: u64): u64 {
   let tables: u64 = 0;
   for (let i: u64 = 0; i < plan.ram.count; i++) tables += tablesFor(plan.ram.start(i), plan.ram.end(i), levels);
@@ -194,6 +194,8 @@ function gstageTables(plan: MemoryPlan, levels: u64): u64 {
     const region = description.imsicRegion(i);
     tables += tablesFor(region.base, region.base + region.size, levels);
   }
+  if (description.hostUart != 0) tables += tablesFor(description.hostUart, description.hostUart + PAGE_SIZE, levels);
+  if (description.hostRtc != 0) tables += tablesFor(description.hostRtc, description.hostRtc + PAGE_SIZE, levels);
   return tables;
 }
 

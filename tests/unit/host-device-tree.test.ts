@@ -117,9 +117,17 @@ test("the host's tree", () => {
   assert.deepEqual(cellsOf(cpus, "timebase-frequency"), [10_000_000]);
   assert.deepEqual(
     cpus.children.map((cpu) => cpu.name),
-    ["cpu@0", "cpu@1"],
+    ["cpu@0", "cpu@1", "cpu-map"],
   );
-  for (const [index, cpu] of cpus.children.entries()) {
+  assert.deepEqual(
+    nodeAt(cpus, "cpu-map/cluster0")!.children.map((core) => [core.name, ...cellsOf(core, "cpu")]),
+    [
+      ["core0", 0x200],
+      ["core1", 0x201],
+    ],
+  );
+  for (const [index, cpu] of cpus.children.slice(0, 2).entries()) {
+    assert.deepEqual(cellsOf(cpu, "phandle"), [0x200 + index]);
     assert.deepEqual(cellsOf(cpu, "reg"), [index]);
     assert.deepEqual(stringsOf(cpu, "mmu-type"), ["riscv,sv57"]);
     assert.deepEqual(stringsOf(cpu, "riscv,isa-base"), ["rv64i"]);
@@ -162,7 +170,10 @@ test("hosts without an IMSIC, without arguments, with several ranges and NUMA no
     [0x10_0000_0000n, 0x10_3000_0000n],
   ];
   const root = hostTree(blob, { memory: ranges, files: false });
-  assert.equal(nodeAt(root, "/soc"), undefined);
+  assert.deepEqual(
+    nodeAt(root, "/soc")!.children.map((child) => child.name),
+    ["serial@10000000"],
+  );
   assert.equal(nodeAt(root, "/chosen")!.properties.has("bootargs"), false);
   assert.equal(nodeAt(root, "/chosen")!.properties.has("linux,initrd-start"), false);
   const nodes = root.children.filter((child) => child.name.startsWith("memory"));
@@ -175,18 +186,57 @@ test("hosts without an IMSIC, without arguments, with several ranges and NUMA no
     [[0], [1]],
   );
   assert.deepEqual(
-    nodeAt(root, "/cpus")!.children.map((cpu) => cellsOf(cpu, "numa-node-id")),
+    [0, 1].map((index) => cellsOf(nodeAt(root, `/cpus/cpu@${index}`)!, "numa-node-id")),
     [[0], [1]],
   );
   assert.deepEqual(cellsOf(nodeAt(root, "/distance-map")!, "distance-matrix"), [0, 0, 10, 0, 1, 20]);
   assert.ok(!stringsOf(nodeAt(root, "/cpus/cpu@0")!, "riscv,isa-extensions").includes("ssaia"));
 });
 
+test("the host gets the UART and the clock if nothing else is in their pages", () => {
+  const clock = (base: bigint, properties = {}) =>
+    node(`rtc@${base.toString(16)}`, { compatible: "google,goldfish-rtc", reg: cells64(base, 0x1000n), ...properties });
+  const neighbour = (base: bigint, size = 0x100n) =>
+    node(`thing@${base.toString(16)}`, { compatible: "a,thing", reg: cells64(base, size) });
+  const given = (devices: FdtNode[]) => {
+    const root = hostTree(sample({ devices }));
+    const soc = nodeAt(root, "/soc")!;
+    const console = nodeAt(root, "/chosen")!.properties.has("stdout-path");
+    assert.equal(console, soc.children[0].name === "serial@10000000");
+    return soc.children.map((child) => child.name).filter((name) => !name.startsWith("imsics"));
+  };
+  const [uart, rtc] = ["serial@10000000", "rtc@101000"];
+  assert.deepEqual(given([]), [uart]);
+  assert.deepEqual(given([clock(0x10_1000n)]), [uart, rtc]);
+  assert.deepEqual(given([clock(0x10_1000n, { status: "disabled" })]), [uart]);
+  // The test finisher's page, the IMSIC's, RAM, two pages at once, no address.
+  for (const base of [0x10_0800n, 0x2800_1000n, 0x9000_0000n, 0x10_1800n])
+    assert.deepEqual(given([clock(base)]), [uart]);
+  assert.deepEqual(given([clock(0x10_1000n, { reg: [] })]), [uart]);
+  assert.deepEqual(given([neighbour(0x1000_0100n)]), []);
+  assert.deepEqual(given([neighbour(0x1000_0000n - 4n, 8n)]), []);
+  assert.deepEqual(given([neighbour(0x1000_1000n), neighbour(0xfff_f000n, 0x1000n)]), [uart]);
+});
+
+test("the node of the UART says what its driver has to know, and where the console is", () => {
+  const machineRoot = sampleRoot({ harts: 1 });
+  const serial = nodeAt(machineRoot, "/soc/serial")!;
+  for (const [name, value] of node("", { "clock-frequency": [3686400], interrupts: [10], phandle: [7] }).properties) {
+    serial.properties.set(name, value);
+  }
+  const root = hostTree(buildFdt(machineRoot), { ids: [0n] });
+  const node_ = nodeAt(root, "/soc/serial")!;
+  assert.deepEqual([...node_.properties.keys()], ["compatible", "reg", "clock-frequency"]);
+  assert.deepEqual(cellsOf(node_, "reg"), cells64(0x1000_0000n, 0x100n));
+  assert.deepEqual(cellsOf(node_, "clock-frequency"), [3686400]);
+  assert.deepEqual(stringsOf(nodeAt(root, "/chosen")!, "stdout-path"), ["/soc/serial@10000000"]);
+});
+
 test("a hart that is missing keeps the others at their files", () => {
   const root = hostTree(sample({ harts: 4, ids: [10n, 20n, 30n, 40n] }), { ids: [10n, 30n, 40n] });
   assert.deepEqual(
     nodeAt(root, "/cpus")!.children.map((cpu) => cpu.name),
-    ["cpu@0", "cpu@1", "cpu@2"],
+    ["cpu@0", "cpu@1", "cpu@2", "cpu-map"],
   );
   const imsic = nodeAt(root, "/soc/imsics")!;
   assert.deepEqual(cellsOf(imsic, "interrupts-extended"), [0x100, 9, 0x102, 9, 0x103, 9]);

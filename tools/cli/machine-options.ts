@@ -23,6 +23,17 @@ export interface RunFlags extends MachineFlags {
   verbose?: boolean;
 }
 
+/** What only a Linux host has. */
+export interface LinuxFlags extends RunFlags {
+  kernel?: string;
+  initrd?: string;
+  hostMemory?: number;
+  bare?: boolean;
+  check?: boolean;
+  sshPort?: number;
+  gdb?: boolean;
+}
+
 /** Reads a whole number of at least `least`. */
 export function wholeNumber(least: number): (text: string) => number {
   return (text) => {
@@ -34,7 +45,8 @@ export function wholeNumber(least: number): (text: string) => number {
   };
 }
 
-function memory(text: string): number {
+/** An amount of memory in MiB. */
+export function memory(text: string): number {
   try {
     return parseMemory(text);
   } catch (error) {
@@ -53,7 +65,7 @@ export function addMachineOptions(command: Command): Command {
     .option("--no-iommu", "a machine without IOMMU")
     .option("--qemu <path>", "QEMU's executable or source tree (QEMU; qemu-system-riscv64 from the PATH)")
     .option("--qemu-args <args>", "more arguments for QEMU (EXTRA_QEMU_ARGS)")
-    .option("--append <args>", "boot arguments of the hypervisor")
+    .option("--append <args>", "boot arguments of the hypervisor, which hands them to its host")
     .option("--debug", "use the debug build");
 }
 

@@ -2,7 +2,14 @@ import { Command, CommanderError, Option } from "commander";
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import { repository } from "../repository.ts";
-import { addMachineOptions, wholeNumber, type MachineFlags, type RunFlags } from "./machine-options.ts";
+import {
+  addMachineOptions,
+  memory,
+  wholeNumber,
+  type LinuxFlags,
+  type MachineFlags,
+  type RunFlags,
+} from "./machine-options.ts";
 import type { BenchFlags } from "./commands/bench.ts";
 import type { CoverageFlags } from "./commands/coverage.ts";
 import type { ExploreFlags } from "./commands/explore.ts";
@@ -15,6 +22,7 @@ import type { TestFlags } from "./commands/test.ts";
 
 const DEFAULT_TIMEOUT_SECONDS = 180;
 const DEFAULT_GDB_PORT = 1234;
+const DEFAULT_SSH_PORT = 7722;
 
 /** What a command comes to: false is a failure that it has reported itself. */
 type Outcome = Promise<boolean>;
@@ -22,6 +30,7 @@ type Outcome = Promise<boolean>;
 export interface Commands {
   build(flags: { debug?: boolean }): Outcome;
   run(flags: RunFlags): Outcome;
+  runLinux(flags: LinuxFlags): Outcome;
   gdb(flags: GdbFlags): Outcome;
   image(host: string, guest: string, flags: { output: string }): Outcome;
   test(names: string[], flags: TestFlags): Outcome;
@@ -37,6 +46,7 @@ export interface Commands {
 const COMMANDS: Commands = {
   build: async (flags) => (await import("./commands/build.ts")).build(flags),
   run: async (flags) => (await import("./commands/run.ts")).runTellus(flags),
+  runLinux: async (flags) => (await import("./commands/run-linux.ts")).runLinux(flags),
   gdb: async (flags) => (await import("./commands/gdb.ts")).debugTellus(flags),
   image: async (host, guest, flags) => (await import("./commands/image.ts")).image(host, guest, flags),
   test: async (names, flags) => (await import("./commands/test.ts")).test(names, flags),
@@ -102,18 +112,40 @@ function describe(commands: Commands, done: (outcome: boolean) => void): Command
 
   const run = program
     .command("run")
-    .description("boot Salus in QEMU with the test host, and show how it fares")
-    .addArgument(whatToRun(program));
+    .description("boot Salus in QEMU with a host, and show how it fares")
+    .addArgument(
+      program
+        .createArgument("<what>", "tellus, the test host; or linux, a Debian kernel with a small system")
+        .choices(["tellus", "linux"]),
+    );
   addMachineOptions(run)
-    .option("--guest-image <file>", "a composite host image to run instead of the built one")
     .addOption(
-      new Option("--timeout <seconds>", "stop the machine after this time; 0 is never")
+      new Option("--timeout <seconds>", "stop a test after this time; 0 is never")
         .default(DEFAULT_TIMEOUT_SECONDS)
         .argParser(wholeNumber(0)),
     )
     .addOption(plain)
-    .option("--verbose", "the firmware's lines too")
-    .action(async (_what: string, flags: RunFlags) => done(await commands.run(flags)));
+    .option("--verbose", "the lines of firmware and kernel too")
+    .optionsGroup("Options for tellus:")
+    .option("--guest-image <file>", "a composite host image to run instead of the built one")
+    .optionsGroup("Options for linux:")
+    .option(
+      "--kernel <image>",
+      "stable or newest (Debian's), an image, or a kernel tree with its build (LINUX; stable)",
+    )
+    .option("--initrd <file>", "initial RAM disk of your own in place of the small system")
+    .addOption(new Option("--host-memory <size>", "memory that the kernel uses, at the most").argParser(memory))
+    .option("--bare", "the same without Salus, to compare")
+    .option("--check", "boot, run the small system's self-test, and turn the machine off")
+    .addOption(
+      new Option("--ssh-port <n>", `port that leads to the host's 22; 0 is no network (${DEFAULT_SSH_PORT})`).argParser(
+        wholeNumber(0),
+      ),
+    )
+    .option("--gdb", `wait for a debugger on port ${DEFAULT_GDB_PORT} before the first instruction`)
+    .action(async (what: string, flags: LinuxFlags) =>
+      done(await (what === "linux" ? commands.runLinux(flags) : commands.run(flags))),
+    );
 
   const gdb = program
     .command("gdb")
@@ -136,8 +168,8 @@ function describe(commands: Commands, done: (outcome: boolean) => void): Command
 
   program
     .command("test")
-    .description("run the checks, the unit tests and the QEMU matrix, or those that are named")
-    .argument("[names...]", "check, unit, qemu, or a part of a test file's path")
+    .description("run the checks, the unit tests and the boots in QEMU, or those that are named")
+    .argument("[names...]", "check, unit, qemu, linux (takes long), or a part of a test file's path")
     .option("--only <text>", "only tests whose name contains this")
     .option("--qemu <path>", "QEMU's executable or source tree (QEMU)")
     .option("--debug", "use the debug build")

@@ -18,6 +18,9 @@ const ROOM_BEHIND_IMAGE = 16 * MIB;
 
 export const DEFAULT_CPU = "rv64,v=on,vlen=256,elen=64,smaia=true,ssaia=true,sscofpmf=true,smstateen=true";
 
+/** Where an initial RAM disk may begin. */
+const INITRD_ALIGNMENT = 2 * MIB;
+
 /** IMSIC guest interrupt files of each hart. */
 const GUEST_INTERRUPT_FILES = 5;
 /** The PCI identity by which the original Salus finds its IOMMU. */
@@ -44,12 +47,24 @@ export const DEFAULT_MACHINE: Readonly<Machine> = {
   extraArguments: [],
 };
 
-/** What the machine starts: Salus's ELF, and the host image that QEMU's guest-loader lays into RAM. */
+/** A file that is laid into RAM. */
+export interface Image {
+  file: string;
+  bytes: number;
+}
+
+/** What the machine starts: Salus's ELF, and the images that QEMU's guest-loader lays into RAM. */
 export interface Boot {
-  hypervisor: string;
-  hostImage?: { file: string; bytes: number };
-  /** Boot arguments of the hypervisor. */
+  /** Without it the host image runs on the bare machine. */
+  hypervisor?: string;
+  hostImage?: Image;
+  initrd?: Image;
+  /** Boot arguments: the hypervisor hands them on to its host. */
   arguments?: string;
+  /** TCP port of this computer that leads to the machine's port 22; without it there is no network. */
+  sshPort?: number;
+  /** A machine that restarts when it is told to, in place of ending. */
+  reboots?: boolean;
 }
 
 /**
@@ -77,16 +92,36 @@ export function qemuArguments(machine: Machine, boot: Boot): string[] {
   const args = ["-M", `virt,aia=aplic-imsic,aia-guests=${GUEST_INTERRUPT_FILES}`];
   args.push("-cpu", machine.cpu, "-smp", String(machine.harts), "-m", `${machine.memoryMiB}M`);
   args.push(...numaArguments(machine));
-  args.push("-nographic", "-no-reboot", "-kernel", boot.hypervisor);
+  args.push("-nographic", ...(boot.reboots ? [] : ["-no-reboot"]), ...imageArguments(machine, boot));
   if (boot.arguments) args.push("-append", boot.arguments);
-  if (boot.hostImage) {
-    const address = hostImageAddress(machine.memoryMiB, boot.hostImage.bytes);
-    // QEMU reads a comma in a value as two.
-    const file = boot.hostImage.file.replaceAll(",", ",,");
-    args.push("-device", `guest-loader,addr=0x${address.toString(16)},kernel=${file}`);
-  }
   if (machine.iommu) args.push("-device", IOMMU_DEVICE);
+  if (boot.sshPort !== undefined) args.push(...networkArguments(boot.sshPort));
   return [...args, ...machine.extraArguments];
+}
+
+function imageArguments(machine: Machine, { hypervisor, hostImage, initrd }: Boot): string[] {
+  if (hypervisor === undefined) {
+    return [...(hostImage ? ["-kernel", hostImage.file] : []), ...(initrd ? ["-initrd", initrd.file] : [])];
+  }
+  const args = ["-kernel", hypervisor];
+  if (!hostImage) return args;
+  // QEMU reads a comma in a value as two.
+  const load = (address: number, kind: string, file: string): void => {
+    args.push("-device", `guest-loader,addr=0x${address.toString(16)},${kind}=${file.replaceAll(",", ",,")}`);
+  };
+  const imageRoom = initrd ? Math.ceil(hostImage.bytes / INITRD_ALIGNMENT) * INITRD_ALIGNMENT : hostImage.bytes;
+  const address = hostImageAddress(machine.memoryMiB, imageRoom + (initrd?.bytes ?? 0));
+  load(address, "kernel", hostImage.file);
+  if (initrd) load(address + imageRoom, "initrd", initrd.file);
+  return args;
+}
+
+/** A network card behind the IOMMU, and QEMU's own network with one way in. */
+function networkArguments(sshPort: number): string[] {
+  return [
+    ...["-netdev", `user,id=net0,hostfwd=tcp:127.0.0.1:${sshPort}-:22`],
+    ...["-device", "virtio-net-pci,netdev=net0,iommu_platform=on,disable-legacy=on"],
+  ];
 }
 
 function numaArguments({ harts, memoryMiB, numaNodes }: Machine): string[] {

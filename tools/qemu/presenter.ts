@@ -10,11 +10,13 @@ export interface PresenterOptions {
   colours: Colours;
   /** The serial port's lines as they are, and nothing else but the summary. */
   raw?: boolean;
-  /** Shows the firmware's lines too. */
+  /** Shows the lines of the firmware and of a kernel too. */
   verbose?: boolean;
+  /** What the host says if all is well, where it is not the test host. */
+  lastWord?: string;
 }
 
-type Speaker = "QEMU" | "Firmware" | "Salus" | "Tellus" | "Guest";
+type Speaker = "QEMU" | "Firmware" | "Salus" | "Tellus" | "Guest" | "Linux";
 
 /** Lines with which somebody begins to speak. */
 const ENTRANCES: [RegExp, Speaker][] = [
@@ -22,19 +24,26 @@ const ENTRANCES: [RegExp, Speaker][] = [
   [/^(TEST: |PASS: )?salus\b/i, "Salus"],
   [/^Tellus\b/, "Tellus"],
   [/^Hello world from Tellus guest/, "Guest"],
+  [/^\[ *0\.000000\] Linux version /, "Linux"],
 ];
+/** A line of Linux's log, with its time. */
+const KERNEL_LINE = /^\[ *\d+\.\d+\] /;
+/** Whose lines are not all shown. */
+const HIDING: Speaker[] = ["Firmware", "Linux"];
 /** The guest's last words: what follows is the host's. */
 const GUEST_LEAVES = /^Exiting guest/;
 
 export class Presenter {
   readonly #options: PresenterOptions;
-  readonly #reader = new ProtocolReader();
+  readonly #reader: ProtocolReader;
   #speaker: Speaker = "QEMU";
-  #firmwareLines: string[] = [];
+  /** Lines that were not shown. */
+  #hiddenLines: string[] = [];
   #panicking = false;
 
   constructor(options: PresenterOptions) {
     this.#options = options;
+    this.#reader = new ProtocolReader(options.lastWord);
   }
 
   /** Shows one line of the serial port. */
@@ -66,8 +75,8 @@ export class Presenter {
     const reasons = shortcomings(this.#reader, result);
     if (!this.#options.raw) {
       for (const step of this.#reader.steps) if (step.outcome === "unfinished") this.#step(step);
-      if (reasons.length > 0 && this.#speaker === "Firmware" && !this.#options.verbose) {
-        write(lastLines(this.#firmwareLines));
+      if (reasons.length > 0 && HIDING.includes(this.#speaker) && !this.#options.verbose) {
+        write(lastLines(this.#hiddenLines));
       }
       write("");
     }
@@ -86,7 +95,7 @@ export class Presenter {
     // The hypervisor's word while host and guest run is shown among theirs.
     if (speaker === "Salus" && this.#speaker !== "Firmware" && this.#speaker !== "QEMU") return;
     this.#enter(speaker);
-    if (speaker === "Firmware" && !this.#options.verbose) this.#options.write(`  ${this.#options.colours.dim(line)}`);
+    if (HIDING.includes(speaker) && !this.#options.verbose) this.#options.write(`  ${this.#options.colours.dim(line)}`);
   }
 
   #enter(speaker: Speaker): void {
@@ -103,13 +112,14 @@ export class Presenter {
   }
 
   #text(line: string, dim: (text: string) => string): void {
-    if (this.#speaker === "Firmware") {
-      this.#firmwareLines.push(line);
+    const hidden = this.#speaker === "Firmware" || (this.#speaker === "Linux" && KERNEL_LINE.test(line));
+    if (hidden) {
+      this.#hiddenLines.push(line);
       if (!this.#options.verbose) return;
     }
     if (line.trim() === "") return;
     if (this.#speaker === "Salus") this.#write(dim(line.replace(/^salus: /, "")));
-    else this.#write(this.#speaker === "Firmware" ? dim(line) : line);
+    else this.#write(hidden ? dim(line) : line);
   }
 
   #write(line: string): void {

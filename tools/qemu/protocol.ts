@@ -2,10 +2,12 @@ import type { RunResult } from "./runner.ts";
 
 /**
  * What a test run says on its serial port: `TEST: name` begins a step, `PASS: name` or `FAIL: name` ends it, and
- * `Tellus - All OK` is the host's last word. The hypervisor, the host and its guests all use it.
+ * `Tellus - All OK` or `Linux - All OK` is the host's last word. The hypervisor, the host and its guests all use it.
  */
 
 export const ALL_OK = "Tellus - All OK";
+/** What the self-test of a Linux host ends with (tools/linux/initramfs/etc/self-test). */
+export const LINUX_ALL_OK = "Linux - All OK";
 const STEP = /^\s*(TEST|PASS|FAIL): (.+?)\s*$/;
 const PANIC = /\bpanic(ked)?\b|^sbi_trap_error|\bassertion failed\b/i;
 
@@ -30,11 +32,17 @@ export class ProtocolReader {
   allOk = false;
   /** The first line of the first panic. */
   panic: string | undefined;
+  /** What the host says if all is well. */
+  readonly lastWord: string;
+
+  constructor(lastWord = ALL_OK) {
+    this.lastWord = lastWord;
+  }
 
   read(line: string): Meaning {
     const match = STEP.exec(line);
     if (match) return this.#readStep(match[1], match[2]);
-    if (line.trim() === ALL_OK) {
+    if (line.trim() === this.lastWord) {
       this.allOk = true;
       return { kind: "all-ok" };
     }
@@ -84,7 +92,9 @@ export function shortcomings(reader: ProtocolReader, result: RunResult): string[
   }
   if (!reader.allOk) {
     const open = reader.steps.findLast((step) => step.outcome === "unfinished");
-    reasons.push(`"${ALL_OK}" was not seen` + (open ? `; the last step without a result is: ${open.name}` : ""));
+    reasons.push(
+      `"${reader.lastWord}" was not seen` + (open ? `; the last step without a result is: ${open.name}` : ""),
+    );
   }
   if (result.timedOut) {
     reasons.push(`the machine did not end: stopped after ${result.seconds.toFixed(0)} s`);

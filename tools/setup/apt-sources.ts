@@ -82,8 +82,17 @@ export function offersSuite(sources: AptSource[], suite: string): boolean {
  * @throws Failure if the machine has no source for the release itself
  */
 export function deriveBackportsSource(sources: AptSource[], codename: string): string {
-  const names = [codename, "stable", "oldstable"];
-  const main = names
+  const main = mainSource(sources, [codename, "stable", "oldstable"]);
+  if (!main) {
+    throw new Failure(`apt has no source for ${codename} main, from which that of its backports could be derived`);
+  }
+  const comment = "# Added by Salus (tools/setup): QEMU and OpenSBI newer than the release's own.";
+  return deriveSource(main, comment, `${codename}-backports`);
+}
+
+/** The first source of binary packages of the archive's part "main" whose suite is one of `suites`, the earlier ones first. */
+export function mainSource(sources: AptSource[], suites: string[]): AptSource | undefined {
+  return suites
     .map((name) =>
       sources.find(
         (source) =>
@@ -94,19 +103,14 @@ export function deriveBackportsSource(sources: AptSource[], codename: string): s
       ),
     )
     .find((source) => source !== undefined);
-  if (!main) {
-    throw new Failure(`apt has no source for ${codename} main, from which that of its backports could be derived`);
-  }
-  const fields = [
-    "# Added by Salus (tools/setup): QEMU and OpenSBI newer than the release's own.",
-    "Types: deb",
-    `URIs: ${main.uris[0]}`,
-    `Suites: ${codename}-backports`,
-    "Components: main",
-  ];
-  if (main.signedBy !== undefined) {
+}
+
+/** A deb822 source for another suite of the same archive, from the same mirror and with the same keys. */
+export function deriveSource(source: AptSource, comment: string, suite: string, fields: string[] = []): string {
+  const lines = [comment, "Types: deb", `URIs: ${source.uris[0]}`, `Suites: ${suite}`, "Components: main", ...fields];
+  if (source.signedBy !== undefined) {
     // A key that is written out begins on the field's second line.
-    fields.push(main.signedBy.startsWith("\n") ? `Signed-By:${main.signedBy}` : `Signed-By: ${main.signedBy}`);
+    lines.push(source.signedBy.startsWith("\n") ? `Signed-By:${source.signedBy}` : `Signed-By: ${source.signedBy}`);
   }
-  return fields.join("\n") + "\n";
+  return lines.join("\n") + "\n";
 }

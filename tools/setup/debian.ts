@@ -79,7 +79,7 @@ export async function installOnDebian(release: Release, needs: Need[], log: (lin
 }
 
 /** All enabled package sources of this machine. */
-function readSources(): AptSource[] {
+export function readSources(): AptSource[] {
   const files = existsSync(SOURCES_FOLDER)
     ? readdirSync(SOURCES_FOLDER).map((name) => path.join(SOURCES_FOLDER, name))
     : [];

@@ -6,7 +6,9 @@ import { repository } from "../repository.ts";
 /** What `salus test` can run, and which of it the names on the command line mean. */
 
 export const CHECK_SUITE = "check";
-export const TEST_SUITES = ["unit", "qemu"] as const;
+export const TEST_SUITES = ["unit", "qemu", "linux"] as const;
+/** Those that run when nothing is named: the others take long. */
+const USUAL_SUITES = ["unit", "qemu"];
 
 export interface Selection {
   check: boolean;
@@ -22,14 +24,15 @@ export function testFiles(suite: string): string[] {
 }
 
 /**
- * Resolves names: a suite, or a part of a test file's path. No names mean everything.
+ * Resolves names: a suite, or a part of a test file's path. No names mean everything but the suites that take long.
  *
  * @throws UsageError if a name means nothing
  */
 export function select(names: string[], filesOf: (suite: string) => string[] = testFiles): Selection {
-  const selection: Selection = { check: names.length === 0, files: { unit: [], qemu: [] } };
+  const selection: Selection = { check: names.length === 0, files: { unit: [], qemu: [], linux: [] } };
   const all = TEST_SUITES.map((suite) => ({ suite, files: filesOf(suite) }));
-  if (names.length === 0) for (const { suite, files } of all) selection.files[suite] = files;
+  if (names.length === 0)
+    for (const { suite, files } of all) if (USUAL_SUITES.includes(suite)) selection.files[suite] = files;
   for (const name of names) {
     if (name === CHECK_SUITE) {
       selection.check = true;

@@ -12,6 +12,11 @@ import { PROPERTY_HEADER_SIZE, treeHeader, TreeHeader, TreeToken } from "./check
  * recurses, and every value is read within its property's length.
  */
 
+/** Bytes of all names of properties together. */
+export function stringsSize(fdt: usize): u64 {
+  return <u64>treeHeader(fdt, TreeHeader.StringsSize);
+}
+
 /** Bytes of the whole blob. */
 export function treeSize(fdt: usize): u64 {
   return <u64>treeHeader(fdt, TreeHeader.TotalSize);
@@ -19,14 +24,15 @@ export function treeSize(fdt: usize): u64 {
 
 // ---- Tokens
 
-function tokenAt(fdt: usize, at: u32): u32 {
+/** The token at `at`: where a node, a property or the end of a node begins. */
+export function tokenAt(fdt: usize, at: u32): u32 {
   return readBig32(fdt + <usize>at);
 }
 
 /** Offset of the token after the one at `at`. */
 // @ts-ignore: decorator
 @inline
-function nextToken(fdt: usize, at: u32): u32 {
+export function nextToken(fdt: usize, at: u32): u32 {
   return afterToken(fdt, at, tokenAt(fdt, at));
 }
 
@@ -83,6 +89,11 @@ export function nextSibling(fdt: usize, node: u32): u32 {
 function nodeOrNone(fdt: usize, at: u32): u32 {
   at = skipNops(fdt, at);
   return tokenAt(fdt, at) == TreeToken.BeginNode ? at : 0;
+}
+
+/** Bytes of the node with everything in it but the names of its properties. */
+export function nodeBytes(fdt: usize, node: u32): u64 {
+  return <u64>(nodeEnd(fdt, node) - node);
 }
 
 /** Offset of the token after the node's END_NODE. */

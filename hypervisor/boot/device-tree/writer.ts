@@ -12,7 +12,16 @@ import {
   TreeHeader,
   TreeToken,
 } from "./check";
-import { propertyLength, propertyName, propertyValue } from "./reader";
+import {
+  nextToken,
+  nodeBytes,
+  nodeName,
+  propertyLength,
+  propertyName,
+  propertyValue,
+  tokenAt,
+  treeSize,
+} from "./reader";
 
 /**
  * Builds a flattened device tree (version 17) in a given buffer, without other memory:
@@ -70,6 +79,12 @@ export function beginNode(writer: TreeWriter, name: string): void {
 export function beginNodeAt(writer: TreeWriter, name: string, unit: u64): void {
   openNode(writer, name);
   putByte(writer, 0x40);
+  putUnitAddress(writer, unit);
+  closeName(writer);
+}
+
+/** The digits of a unit address, as they are in names and paths. */
+export function putUnitAddress(writer: TreeWriter, unit: u64): void {
   let shift: u64 = 60;
   while (shift > 0 && unit >> shift == 0) shift -= 4;
   while (true) {
@@ -78,7 +93,6 @@ export function beginNodeAt(writer: TreeWriter, name: string, unit: u64): void {
     if (shift == 0) break;
     shift -= 4;
   }
-  closeName(writer);
 }
 
 function openNode(writer: TreeWriter, name: string): void {
@@ -152,6 +166,30 @@ export function copyProperty(writer: TreeWriter, fdt: usize, property: u32): voi
   }
   putBlock(writer, propertyValue(fdt, property), propertyLength(fdt, property));
   endProperty(writer);
+}
+
+/** A node of another (checked) tree with everything in it. */
+export function copyNode(writer: TreeWriter, fdt: usize, node: u32): void {
+  const end = node + <u32>nodeBytes(fdt, node);
+  for (let at = node; at < end; at = nextToken(fdt, at)) {
+    switch (tokenAt(fdt, at)) {
+      case TreeToken.BeginNode: {
+        const name = nodeName(fdt, at);
+        openNode(writer, "");
+        putBlock(writer, name, <u64>textLength(name, treeSize(fdt)));
+        closeName(writer);
+        break;
+      }
+      case TreeToken.EndNode:
+        endNode(writer);
+        break;
+      case TreeToken.Property:
+        copyProperty(writer, fdt, at);
+        break;
+      default: // a gap
+        break;
+    }
+  }
 }
 
 // ---- Properties piece by piece

@@ -47,6 +47,8 @@ export class LiveMachine {
   readonly #messages: string[];
   /** Lines before this index were waited for. */
   #seen = 0;
+  /** Text before this index was waited for by `prompt`. */
+  #prompted = 0;
   #wake: (() => void) | undefined;
 
   private constructor(folder: string, sockets: Sockets, qmp: Qmp, exit: Promise<Exit>, messages: string[]) {
@@ -163,6 +165,23 @@ export class LiveMachine {
       assert(!last, `QEMU ended without a line like ${pattern}`);
       const more = new Promise<void>((resolve) => (this.#wake = resolve));
       await inTime(Promise.race([more, end]), () => `no line like ${pattern}`);
+    }
+  }
+
+  /** Waits for text that need not end a line, as a prompt, after the last one that was waited for. */
+  async prompt(text: string): Promise<void> {
+    let ended = false;
+    const end = this.#exit.then(() => (ended = true));
+    for (;;) {
+      const last: boolean = ended;
+      const at = this.received.indexOf(text, this.#prompted);
+      if (at >= 0) {
+        this.#prompted = at + text.length;
+        return;
+      }
+      assert(!last, `QEMU ended without "${text}"`);
+      const more = new Promise<void>((resolve) => (this.#wake = resolve));
+      await inTime(Promise.race([more, end]), () => `no "${text}"`);
     }
   }
 

@@ -23,6 +23,7 @@ export interface TreeOptions {
 export const SAMPLE_ISA = "rv64imafdch_zicbom_zicboz_zicsr_zifencei_zba_zbb_ssaia_sstc_svadu_svpbmt";
 
 const controllerPhandle = (index: number) => 0x100 + index;
+const cpuPhandle = (index: number) => 0x200 + index;
 
 export function sampleRoot(options: TreeOptions): FdtNode {
   const ids = options.ids ?? Array.from({ length: options.harts }, (_, index) => BigInt(index));
@@ -36,6 +37,7 @@ export function sampleRoot(options: TreeOptions): FdtNode {
         reg: wide ? cells64(id) : [Number(id)],
         status: "okay",
         compatible: "riscv",
+        phandle: [cpuPhandle(index)],
         "riscv,cbom-block-size": [64],
         "riscv,cboz-block-size": [64],
         "riscv,isa-base": "rv64i",
@@ -83,7 +85,13 @@ export function sampleRoot(options: TreeOptions): FdtNode {
       ),
       node("cpus", { "#address-cells": [wide ? 2 : 1], "#size-cells": [0], "timebase-frequency": [10_000_000] }, [
         ...cpus,
-        node("cpu-map", {}, [node("cluster0")]),
+        node("cpu-map", {}, [
+          node(
+            "cluster0",
+            {},
+            ids.map((_, index) => node(`core${index}`, { cpu: [cpuPhandle(index)] })),
+          ),
+        ]),
       ]),
       node("aliases", { serial0: "/soc/serial@10000000" }),
       node(

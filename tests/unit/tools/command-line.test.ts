@@ -22,7 +22,7 @@ async function runCommandLine(
       calls.push({ command, args: received });
       return Promise.resolve(outcome);
     };
-  const names = ["build", "run", "gdb", "image", "test", "coverage", "mutants", "bench", "check", "setup"];
+  const names = ["build", "run", "runLinux", "gdb", "image", "test", "coverage", "mutants", "bench", "check", "setup"];
   const commands = Object.fromEntries(names.map((name) => [name, remember(name)])) as unknown as Commands;
   let out = "";
   let err = "";
@@ -78,7 +78,8 @@ test("names of tests and files of an image are passed on", async () => {
 test("a command line without a meaning is one sentence and status 2", async () => {
   const wrong = [
     ["run"],
-    ["run", "linux"],
+    ["run", "windows"],
+    ["run", "linux", "--ssh-port", "x"],
     ["run", "tellus", "--smp", "0"],
     ["run", "tellus", "--memory", "lots"],
     ["run", "tellus", "--colour"],

@@ -12,17 +12,19 @@ const FILES: Record<string, string[]> = {
     path.join(repository, file),
   ),
   qemu: ["tests/qemu/tellus.test.ts"].map((file) => path.join(repository, file)),
+  linux: ["tests/linux/matrix.test.ts"].map((file) => path.join(repository, file)),
 };
 const selectFrom = (names: string[]) => select(names, (suite) => FILES[suite]);
 
-test("no names select everything", () => {
-  assert.deepEqual(selectFrom([]), { check: true, files: FILES });
+test("no names select everything but what takes long", () => {
+  assert.deepEqual(selectFrom([]), { check: true, files: { ...FILES, linux: [] } });
 });
 
 test("a name is a suite or a part of a file's path", () => {
-  assert.deepEqual(selectFrom(["check"]), { check: true, files: { unit: [], qemu: [] } });
-  assert.deepEqual(selectFrom(["qemu"]).files, { unit: [], qemu: FILES["qemu"] });
-  assert.deepEqual(selectFrom(["memory", "unit/memory/b"]).files, { unit: [FILES["unit"][1]], qemu: [] });
+  assert.deepEqual(selectFrom(["check"]), { check: true, files: { unit: [], qemu: [], linux: [] } });
+  assert.deepEqual(selectFrom(["qemu"]).files, { unit: [], qemu: FILES["qemu"], linux: [] });
+  assert.deepEqual(selectFrom(["memory", "unit/memory/b"]).files, { unit: [FILES["unit"][1]], qemu: [], linux: [] });
+  assert.deepEqual(selectFrom(["linux"]).files, { unit: [], qemu: [], linux: FILES["linux"] });
   assert.throws(() => selectFrom(["nonsense"]), UsageError);
 });
 

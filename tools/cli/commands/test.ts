@@ -15,17 +15,18 @@ export interface TestFlags {
 }
 
 /**
- * `salus test`: checks, unit tests and the QEMU matrix, or what the names say.
+ * `salus test`: checks, unit tests and the boots in QEMU, or what the names say.
  *
  * @returns true if something ran and nothing failed
  */
 export async function test(names: string[], flags: TestFlags): Promise<boolean> {
   const selection = select(names);
   const tally = new Tally(coloursFor(process.stdout, flags.plain), (line) => process.stdout.write(`${line}\n`));
-  const { unit, qemu } = selection.files;
+  const { unit, qemu, linux } = selection.files;
+  const machines = qemu.length + linux.length > 0;
   const choice = flags.qemu ?? (process.env["QEMU"] || undefined);
-  if (unit.length + qemu.length > 0) {
-    await ensureTools({ needs: qemu.length > 0 ? ["compiler", "qemu"] : ["compiler"], qemu: choice, log: progress });
+  if (unit.length > 0 || machines) {
+    await ensureTools({ needs: machines ? ["compiler", "qemu"] : ["compiler"], qemu: choice, log: progress });
   }
   // The test processes read the same variables as the command line.
   if (choice !== undefined) process.env["QEMU"] = choice;
@@ -41,10 +42,14 @@ export async function test(names: string[], flags: TestFlags): Promise<boolean> 
     tally.suite("Unit tests");
     await runNodeTests({ ...options, files: unit, showTests: flags.verbose ?? false });
   }
-  if (qemu.length > 0) {
-    tally.suite("QEMU");
+  for (const [name, files] of [
+    ["QEMU", qemu],
+    ["Linux", linux],
+  ] as const) {
+    if (files.length === 0) continue;
+    tally.suite(name);
     // One machine at a time: the runs are timed, and an emulated machine uses all processors.
-    await runNodeTests({ ...options, files: qemu, showTests: true, concurrency: 1 });
+    await runNodeTests({ ...options, files, showTests: true, concurrency: 1 });
   }
   return tally.close();
 }

@@ -1,0 +1,90 @@
+import { buildHypervisorOnly } from "../../artifacts.ts";
+import { UsageError } from "../../failure.ts";
+import { linuxBoot } from "../../linux/boot.ts";
+import { sshKey } from "../../linux/ssh-key.ts";
+import { qemuArguments, type Boot, type Machine } from "../../qemu/machine.ts";
+import { Presenter } from "../../qemu/presenter.ts";
+import { LINUX_ALL_OK } from "../../qemu/protocol.ts";
+import { runQemu, startQemu } from "../../qemu/runner.ts";
+import { ensureTools } from "../../setup/index.ts";
+import { coloursFor } from "../../terminal.ts";
+import { machineFrom, qemuChoice, type LinuxFlags } from "../machine-options.ts";
+import { progress } from "../report.ts";
+
+const DEFAULT_SSH_PORT = 7722;
+const GDB_PORT = 1234;
+
+/**
+ * `salus run linux`: a kernel under Salus, or on the bare machine, with this terminal as its console; with --check the self-test
+ * of the small system, shown like any test.
+ *
+ * @returns true if all went well
+ */
+export async function runLinux(flags: LinuxFlags, environment: NodeJS.ProcessEnv = process.env): Promise<boolean> {
+  if (flags.guestImage !== undefined)
+    throw new UsageError("--guest-image is for tellus; a kernel is given by --kernel");
+  const machine = machineFrom(flags);
+  const tools = await ensureTools({
+    needs: flags.bare ? ["qemu"] : ["compiler", "qemu"],
+    qemu: qemuChoice(flags),
+    log: progress,
+  });
+  const boot: Boot = await linuxBoot(
+    {
+      kernel: flags.kernel ?? environment["LINUX"],
+      initrd: flags.initrd,
+      append: flags.append,
+      hostMemoryMiB: flags.hostMemory,
+      check: flags.check ? { harts: machine.harts, hotplug: 1 } : undefined,
+    },
+    progress,
+  );
+  if (!flags.bare) {
+    boot.hypervisor = await buildHypervisorOnly({ flavour: flags.debug ? "debug" : "release", log: progress });
+  }
+  const sshPort = flags.sshPort ?? (flags.check ? 0 : DEFAULT_SSH_PORT);
+  if (sshPort !== 0) boot.sshPort = sshPort;
+  return flags.check ? checkLinux(tools.qemu!, machine, boot, flags) : useLinux(tools.qemu!, machine, boot, flags);
+}
+
+/** Runs the self-test and shows it. */
+async function checkLinux(qemu: string, machine: Machine, boot: Boot, flags: LinuxFlags): Promise<boolean> {
+  const presenter = new Presenter({
+    write: (line) => process.stdout.write(`${line}\n`),
+    colours: coloursFor(process.stdout, flags.plain),
+    raw: flags.plain ?? false,
+    verbose: flags.verbose ?? false,
+    lastWord: LINUX_ALL_OK,
+  });
+  const result = await runQemu({
+    executable: qemu,
+    arguments: [...qemuArguments(machine, boot), ...debuggerArguments(flags)],
+    timeoutSeconds: flags.timeout === 0 || flags.gdb ? undefined : flags.timeout,
+    onLine: (line) => presenter.line(line),
+    until: (line) => /Kernel panic - not syncing/.test(line),
+  });
+  return presenter.finish(result);
+}
+
+/** Gives the machine this terminal. */
+async function useLinux(qemu: string, machine: Machine, boot: Boot, flags: LinuxFlags): Promise<boolean> {
+  boot.reboots = true;
+  progress("the terminal is the machine's console: Ctrl-A X ends the machine, Ctrl-A C is QEMU's monitor");
+  if (boot.sshPort !== undefined) {
+    const key = sshKey();
+    const identity = key ? `-i ${key.file} ` : "";
+    progress(`ssh: ssh ${identity}-o StrictHostKeyChecking=no -p ${boot.sshPort} root@127.0.0.1`);
+  }
+  const args = [...qemuArguments(machine, boot), ...debuggerArguments(flags)];
+  const child = startQemu(qemu, args, ["inherit", "inherit", "inherit"]);
+  return new Promise((resolve, reject) => {
+    child.on("error", reject);
+    child.on("exit", (status) => resolve(status === 0));
+  });
+}
+
+function debuggerArguments(flags: LinuxFlags): string[] {
+  if (!flags.gdb) return [];
+  progress(`QEMU waits for a debugger: gdb-multiarch build/release/salus.elf -ex "target remote :${GDB_PORT}"`);
+  return ["-S", "-gdb", `tcp:127.0.0.1:${GDB_PORT}`];
+}
