@@ -6,19 +6,11 @@ import { SBI_FAILED, SBI_INVALID_ADDRESS, SBI_INVALID_PARAM } from "../sbi/error
 import { Vm } from "../vm/vm";
 import { minVersion } from "./fence";
 import { gpaRangeValid, leafSize, splitEntry, walk, walkEntry, walkLevel } from "./gstage";
-import {
-  Find,
-  batchAt,
-  batchHpa,
-  claimConvertedBatch,
-  claimOwnedBatch,
-  resolve,
-  unclaimConvertedBatch,
-  unclaimOwnedBatch,
-} from "./page-list";
+import { Find, batchAt, batchHpa, claimConvertedBatch, resolve, unclaimConvertedBatch } from "./page-list";
 
 /**
- * Claims over ranges of any length: the "check everything" half of the calls that move pages. A range is claimed whole or not at all.
+ * Claims over short ranges (the state pages of a TVM or vCPU), whole or not at all, and what calls on ranges of any length (sbi/covh/range-call.ts)
+ * check before they begin.
  */
 
 // @ts-ignore: decorator
@@ -62,21 +54,6 @@ function splitAt(vm: Vm, gpa: u64, below: u64): bool {
   }
 }
 
-/** Claims mapped pages that `vm` owns alone. 0, or SBI_INVALID_ADDRESS with nothing claimed. */
-export function claimOwnedRange(hart: Hart, vm: Vm, gpa: u64, pages: u64): i64 {
-  let done: u64 = 0;
-  while (done < pages) {
-    const at = gpa + (done << PAGE_SHIFT);
-    const count = batchAt(at, pages - done);
-    if (!resolve(hart, vm, at, count, Find.Mapped) || !claimOwnedBatch(hart, count, vm.slot)) {
-      unclaimOwnedRange(hart, vm, gpa, done);
-      return SBI_INVALID_ADDRESS;
-    }
-    done += count;
-  }
-  return 0;
-}
-
 /**
  * Claims pages that `vm` converted and fenced. With `alignment` > 4096 (to which `gpa` is aligned), each stretch of that many bytes must be
  * physically contiguous and aligned to it. 0, or SBI_INVALID_ADDRESS with nothing claimed.
@@ -103,23 +80,12 @@ export function claimConvertedRange(hart: Hart, vm: Vm, gpa: u64, pages: u64, al
   return 0;
 }
 
-function contiguousFrom(hart: Hart, count: u64, first: u64): bool {
+/** Whether the first `count` pages of the batch lie side by side from `first` on. */
+export function contiguousFrom(hart: Hart, count: u64, first: u64): bool {
   for (let i: u64 = 0; i < count; i++) {
     if (batchHpa(hart, i) != first + (i << PAGE_SHIFT)) return false;
   }
   return true;
-}
-
-/** Puts the first `pages` pages of a range that `claimOwnedRange` took back. */
-export function unclaimOwnedRange(hart: Hart, vm: Vm, gpa: u64, pages: u64): void {
-  let done: u64 = 0;
-  while (done < pages) {
-    const at = gpa + (done << PAGE_SHIFT);
-    const count = batchAt(at, pages - done);
-    resolve(hart, vm, at, count, Find.Mapped);
-    unclaimOwnedBatch(hart, count, vm.slot);
-    done += count;
-  }
 }
 
 /** Puts the first `pages` pages of a range that `claimConvertedRange` took back. */

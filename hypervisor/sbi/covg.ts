@@ -5,6 +5,7 @@ import { gpaRangeValid } from "../memory/gstage";
 import { RegionType, addRegion, changeRegion } from "../memory/regions";
 import { PAGE_SIZE } from "../riscv/pte";
 import { allowInterrupt } from "../vm/external-line";
+import { callAgain } from "../vm/call-again";
 import { exitForwardedCall, exitNotification } from "../vm/exit";
 import { PendingExit, Vcpu } from "../vm/vcpu";
 import { Vm, VmKind } from "../vm/vm";
@@ -59,6 +60,10 @@ function checkRange(vm: Vm, gpa: u64, length: u64): i64 {
 function changeMmio(hart: Hart, caller: Vcpu, gpa: u64, length: u64, add: bool): i64 {
   const vm = caller.vm;
   lockAcquire(lockOfVm(vm));
+  if (vm.inRangeCall != 0) {
+    lockRelease(lockOfVm(vm));
+    return callAgain();
+  }
   const result = add
     ? addRegion(vm, gpa, length, RegionType.Mmio)
     : changeRegion(vm, gpa, length, RegionType.Mmio, RegionType.None);
@@ -71,6 +76,10 @@ function changeMmio(hart: Hart, caller: Vcpu, gpa: u64, length: u64, add: bool):
 function beginShare(hart: Hart, caller: Vcpu, gpa: u64, length: u64, from: u32, removable: u32): i64 {
   const vm = caller.vm;
   lockAcquire(lockOfVm(vm));
+  if (vm.inRangeCall != 0) {
+    lockRelease(lockOfVm(vm));
+    return callAgain();
+  }
   const changed = changeRegion(vm, gpa, length, from, removable);
   lockRelease(lockOfVm(vm));
   // The standard has INVALID_PARAM for a range that is not wholly of the kind.

@@ -1,6 +1,7 @@
 import { Hart } from "../hart";
 import { lockAcquire, lockRelease } from "../lib/spinlock";
 import { lockOfVm } from "../memory/claims";
+import { callAgain } from "../vm/call-again";
 import { runTvmVcpu } from "../vm/run";
 import { Vcpu } from "../vm/vcpu";
 import { Vm } from "../vm/vm";
@@ -16,8 +17,9 @@ import { tvmBlockPages, tvmInitiateFence, tvmRemovePages, tvmUnblockPages } from
 import { convertPages, reclaimPages, tsmInitiateFence, tsmLocalFence } from "./covh/convert";
 import { tvmDemotePage, tvmPromotePage } from "./covh/huge-pages";
 import { tvmCpuCreate, tvmCreate, tvmDestroy, tvmFinalize } from "./covh/lifecycle";
+import { RangeStep, carryOn, isSameCall } from "./covh/range-call";
 import { tsmGetInfo } from "./covh/tsm-info";
-import { SBI_INVALID_PARAM, SBI_NOT_SUPPORTED } from "./errors";
+import { SBI_INVALID_PARAM, SBI_NOT_SUPPORTED, SBI_PENDING } from "./errors";
 
 /** Function numbers of COVH as the original has them (and the Linux patches); CoVE 0.6 and later insert one at 7. */
 export const enum Covh {
@@ -47,13 +49,17 @@ export const enum Covh {
 /** The host side of CoVE, EID 0x434F5648 (CoVE 0.7 §9.4). The caller's registers a0-a5 are the arguments. */
 export function covhCall(hart: Hart, caller: Vcpu, fid: u64): i64 {
   if (fid > <u64>Covh.TvmRemovePages) return SBI_NOT_SUPPORTED;
+  if (caller.rangeStep != RangeStep.None) {
+    const result = carryOn(hart, caller);
+    if (result == SBI_PENDING || isSameCall(caller)) return result;
+  }
   switch (<u32>fid) {
     case Covh.TsmGetInfo:
       return tsmGetInfo(hart, caller, caller.a0, caller.a1);
     case Covh.TsmConvertPages:
-      return convertPages(hart, caller, caller.a0, caller.a1);
+      return finishRange(hart, caller, convertPages(caller, caller.a0, caller.a1));
     case Covh.TsmReclaimPages:
-      return reclaimPages(hart, caller, caller.a0, caller.a1);
+      return finishRange(hart, caller, reclaimPages(caller, caller.a0, caller.a1));
     case Covh.TsmInitiateFence:
       return tsmInitiateFence(hart, caller);
     case Covh.TsmLocalFence:
@@ -74,10 +80,22 @@ function callOnTvm(hart: Hart, caller: Vcpu, fid: u32): i64 {
   // These two end the reference themselves: a running vCPU keeps it, destruction consumes it.
   if (fid == Covh.TvmDestroy) return tvmDestroy(vm);
   lockAcquire(lockOfVm(vm));
+  if (vm.inRangeCall != 0) {
+    lockRelease(lockOfVm(vm));
+    releaseVm(vm);
+    return callAgain();
+  }
   const result = callOnLockedTvm(hart, caller, vm, fid);
   lockRelease(lockOfVm(vm));
+  // It keeps the reference.
+  if (caller.rangeStep != RangeStep.None) return carryOn(hart, caller);
   releaseVm(vm);
   return result;
+}
+
+/** A call on a range of the caller's own memory: checked with the result `bad`, and begun if that is 0. */
+function finishRange(hart: Hart, caller: Vcpu, bad: i64): i64 {
+  return bad != 0 ? bad : carryOn(hart, caller);
 }
 
 function callOnLockedTvm(hart: Hart, caller: Vcpu, vm: Vm, fid: u32): i64 {
@@ -91,13 +109,13 @@ function callOnLockedTvm(hart: Hart, caller: Vcpu, vm: Vm, fid: u32): i64 {
     case Covh.TvmAddMemoryRegion:
       return tvmAddMemoryRegion(vm, a1, a2);
     case Covh.TvmAddPageTablePages:
-      return tvmAddPageTablePages(hart, caller, vm, a1, a2);
+      return tvmAddPageTablePages(caller, vm, a1, a2);
     case Covh.TvmAddMeasuredPages:
-      return tvmAddMeasuredPages(hart, caller, vm, a1, a2, a3, a4, caller.a5);
+      return tvmAddMeasuredPages(caller, vm, a1, a2, a3, a4, caller.a5);
     case Covh.TvmAddZeroPages:
-      return tvmAddZeroPages(hart, caller, vm, a1, a2, a3, a4);
+      return tvmAddZeroPages(caller, vm, a1, a2, a3, a4);
     case Covh.TvmAddSharedPages:
-      return tvmAddSharedPages(hart, caller, vm, a1, a2, a3, a4);
+      return tvmAddSharedPages(caller, vm, a1, a2, a3, a4);
     case Covh.TvmCpuCreate:
       return tvmCpuCreate(hart, caller, vm, a1, a2);
     case Covh.TvmInitiateFence:

@@ -2,6 +2,7 @@ import { Hart } from "../hart";
 import { SEPC } from "../riscv/csr";
 import { csrRead, csrWrite } from "../riscv/hw";
 import { Vcpu } from "../vm/vcpu";
+import { VmKind } from "../vm/vm";
 import { BASE_GET_SPEC_VERSION, SPEC_VERSION, baseCall } from "./base";
 import { covgCall } from "./covg";
 import { Covh, covhCall, tvmCpuRun } from "./covh";
@@ -49,11 +50,22 @@ export function handleEcall(hart: Hart, vcpu: Vcpu): void {
   }
   // Then the one that every exit of a TVM is followed by.
   const runs = vcpu.a7 == <u64>EID_COVH && vcpu.a6 == <u64>Covh.TvmCpuRun;
-  const answer = runs ? tvmCpuRun(hart, vcpu) : dispatch(hart, vcpu);
+  const answer = runs ? tvmCpuRun(hart, vcpu) : callOf(hart, vcpu);
   if (answer == SBI_PENDING) return;
   if (hart.vcpu != vcpu) return;
   vcpu.a0 = answer < 0 ? <u64>answer : 0;
   vcpu.a1 = answer < 0 ? 0 : <u64>answer;
+}
+
+/** The console calls of a TVM are exits, which have to be quick: they do not go through the table. */
+// @ts-ignore: decorator
+@inline
+function callOf(hart: Hart, vcpu: Vcpu): i64 {
+  if (vcpu.vm.kind == VmKind.Tvm) {
+    if (vcpu.a7 == <u64>EID_DBCN) return dbcnCall(hart, vcpu, vcpu.a6);
+    if (vcpu.a7 == <u64>EID_LEGACY_PUTCHAR) return legacyPutchar(hart, vcpu);
+  }
+  return dispatch(hart, vcpu);
 }
 
 function dispatch(hart: Hart, vcpu: Vcpu): i64 {

@@ -135,6 +135,38 @@ export class Vcpu {
   /** Translation version of the TVM when the file that the vCPU is leaving went out of its reach. */
   bindingStamp: u64;
 
+  // ---- call on a range of pages that is under way (sbi/covh/range-call.ts)
+  /** RangeStep; None if there is no such call. */
+  rangeStep: u32;
+  /** RangeKind: which call. */
+  rangeKind: u32;
+  /** TVM that the call is about, with a reference; null if it is about the caller's own memory only. */
+  rangeVm: Vm | null;
+  /** What the call is made with, to know it again: a0-a6. */
+  rangeA0: u64;
+  rangeA1: u64;
+  rangeA2: u64;
+  rangeA3: u64;
+  rangeA4: u64;
+  rangeA5: u64;
+  rangeA6: u64;
+  /** gpa, in the caller's address space, of the pages that change hands. */
+  rangeGpa: u64;
+  /** gpa of the caller's pages that are read or shared. */
+  rangeFrom: u64;
+  /** gpa in the TVM. */
+  rangeTarget: u64;
+  /** 0 = 4 KiB, 1 = 2 MiB, 2 = 1 GiB. */
+  rangeType: u64;
+  /** Small pages of the call, of the step, and what the step has behind it. */
+  rangePages: u64;
+  rangeEnd: u64;
+  rangeDone: u64;
+  /** hpa that the next page must have: the pages of a large one lie side by side. */
+  rangeNext: u64;
+  /** The answer. */
+  rangeResult: i64;
+
   /** Address of `state`, for compare-and-swap. */
   // @ts-ignore: decorator
   @inline

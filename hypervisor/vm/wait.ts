@@ -1,6 +1,6 @@
 import { Action, Hart, HartRequest } from "../hart";
 import { enterAddressSpace, leaveAddressSpace } from "../memory/fence";
-import { HIE, HIP, IRQ_SSI, IRQ_STI, IRQ_VSSI, SEPC, SIE } from "../riscv/csr";
+import { HIE, HIP, IRQ_SSI, IRQ_STI, IRQ_VSSI, SEPC, SIE, SIP } from "../riscv/csr";
 import { csrClear, csrRead, csrWrite, fence, read64, swap64, write32 } from "../riscv/hw";
 import { VS_INTERRUPTS } from "./csr-policy";
 import { exitInterrupt } from "./exit";
@@ -160,6 +160,12 @@ function settleSuspended(hart: Hart): u32 {
   enterAddressSpace(hart, host);
   if (hasMessages(host)) serveMessages(host);
   return Action.Enter;
+}
+
+/** Whether a call of the current vCPU, a host's, that could go on for long should make way: for what other harts ask, or for an interrupt. */
+export function mustGiveWay(hart: Hart): bool {
+  if (pendingRequests(hart) != 0 || (csrRead(SIP) & csrRead(SIE)) != 0) return true;
+  return (csrRead(HIP) & csrRead(HIE)) != 0;
 }
 
 /** Whether the current vCPU, a host's, has an interrupt pending that it enables, whatever its SIE says. */

@@ -1,6 +1,6 @@
 import { InvariantViolation, hex } from "./errors.ts";
 import type { Hart } from "./hart.ts";
-import type { MappedPage, PageRecord, VmState } from "./hypervisor-state.ts";
+import type { MappedPage, PageRecord, RangeCall, VmState } from "./hypervisor-state.ts";
 import {
   HOST_SLOT,
   HypervisorState,
@@ -107,7 +107,11 @@ export class Checker {
     if (!vm.isHost) {
       this.#checkStatePages(view, vm, fail);
       const running = view.vcpusOf(vm).filter((vcpu) => vcpu.number("state") === VcpuState.Running).length;
-      if (vm.references !== running) fail(`${vm.references} references, ${running} vCPUs running`);
+      const calls = view.calls.filter(({ target }) => target === vm.record.address).length;
+      if (vm.references !== running + calls) {
+        fail(`${vm.references} references, ${running} vCPUs running, ${calls} calls under way`);
+      }
+      if (calls > 1 || vm.record.number("inRangeCall") !== calls) fail(`${calls} calls under way change its memory`);
     }
     if (vm.record.number("lock") !== 0) fail("its lock is held while no hart executes the hypervisor");
   }
@@ -210,6 +214,10 @@ function pageProblem(view: OwnershipView, page: number): string | undefined {
   if (state === PageState.Reserved || state === PageState.Hypervisor) {
     return maps + parks + others + parent > 0 ? "a VM's tables name it" : undefined;
   }
+  if (view.claimed[page] !== 0) {
+    if (state !== PageState.Claimed) return "a call that is under way does not have it any more";
+    return view.claimed[page] === 1 && maps + parks === 1 && others === 0 ? undefined : "two have it";
+  }
   if (state === PageState.Claimed) return "a call has ended and left it claimed";
   if (state > PageState.TablePool) return "there is no such state";
   const vm = view.vmOfSlot(owner);
@@ -220,7 +228,7 @@ function pageProblem(view: OwnershipView, page: number): string | undefined {
       if (payload !== 0) return "an owned page has no payload";
       if (others !== 0) return "somebody beside its owner has it";
       if (host) return maps === 1 && parks === 0 ? undefined : `the host maps it ${maps} times`;
-      if (maps + parks !== 1) return `its TVM has it ${maps + parks} times`;
+      if (maps + parks + view.unmapped[page] !== 1) return `its TVM has it ${maps + parks} times`;
       return parent === 1 ? undefined : `its parent keeps ${parent} places for it`;
     case PageState.Shared:
       if (maps !== 1 || parks !== 0) return `its owner maps it ${maps} times`;
@@ -248,8 +256,12 @@ export class OwnershipView {
   readonly ownerParks: Uint8Array;
   readonly otherMaps: Uint16Array;
   readonly parentParks: Uint8Array;
-  /** By page: references of NACL memories. */
+  /** By page: references of NACL memories and of calls under way. */
   readonly pins: Uint16Array;
+  /** Calls that made way for an interrupt, and by page: how many have it claimed, and have it still to map. */
+  readonly calls: RangeCall[];
+  readonly claimed: Uint8Array;
+  readonly unmapped: Uint8Array;
   readonly #slots = new Map<number, VmState>();
   readonly #mapped = new Map<VmState, MappedPage[]>();
   readonly #tables = new Map<VmState, Map<number, { level: number; gpa: number }>>();
@@ -263,9 +275,13 @@ export class OwnershipView {
     this.otherMaps = new Uint16Array(state.pages);
     this.parentParks = new Uint8Array(state.pages);
     this.pins = new Uint16Array(state.pages);
+    this.claimed = new Uint8Array(state.pages);
+    this.unmapped = new Uint8Array(state.pages);
     this.vms = state.vms();
     for (const vm of this.vms) this.#slots.set(vm.slot, vm);
     for (const vm of this.vms) this.#collect(vm);
+    this.calls = state.rangeCalls();
+    for (const call of this.calls) this.#collectCall(call);
     for (let page = 0; page < state.pages; page++) {
       const low = this.records[page * 2] & 0xffff;
       if ((low & 15) >= PageState.VmState) this.#counts.set(low, (this.#counts.get(low) ?? 0) + 1);
@@ -332,6 +348,21 @@ export class OwnershipView {
       const nacl = vcpu.number("naclHpa");
       for (let i = 0; nacl !== 0 && i < 3; i++) this.pins[this.state.pageIndex(nacl + i * PAGE)]++;
     }
+  }
+
+  #collectCall(call: RangeCall): void {
+    const entries = this.mapped(this.vmOfSlot(call.callerSlot)!);
+    const add = (pages: Uint8Array | Uint16Array, gpas: number[]): void => {
+      for (const gpa of gpas) {
+        const entry = entries.find((each) => gpa >= each.gpa && gpa < each.gpa + each.size);
+        if (!entry)
+          throw new InvariantViolation(`a call that is under way has a page at gpa ${hex(gpa)}, where there is none`);
+        pages[this.state.pageIndex(entry.hpa + (gpa - entry.gpa))]++;
+      }
+    };
+    add(this.claimed, call.claimed());
+    add(this.pins, call.pinned());
+    add(this.unmapped, call.unmapped());
   }
 
   #count(vm: VmState, entry: MappedPage, fail: (problem: string) => never): void {

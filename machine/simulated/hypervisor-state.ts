@@ -1,5 +1,5 @@
 import type { PhysicalMemory } from "./physical-memory.ts";
-import { RecordView, recordSize } from "./record-layout.ts";
+import { RecordView, fieldOffset, recordSize } from "./record-layout.ts";
 
 /**
  * The hypervisor's state as it lies in raw memory: page records, VMs, G-stage tables. The bit layouts are written down here a second time on
@@ -163,9 +163,90 @@ export class VmState {
   }
 }
 
+export const RangeStep = { None: 0, Claim: 1, Pin: 2, Perform: 3, Unpin: 4, Unclaim: 5 } as const;
+export const RangeKind = { Convert: 0, Reclaim: 1, Table: 2, Measured: 3, Zero: 4, Shared: 5 } as const;
+const RANGE_STEP = fieldOffset("vcpu", "rangeStep");
+
+/** A call on a range of pages that is under way, and which pages it has in its hands. */
+export class RangeCall {
+  readonly vcpu: RecordView;
+  readonly step: number;
+  readonly kind: number;
+
+  constructor(vcpu: RecordView) {
+    this.vcpu = vcpu;
+    this.step = vcpu.number("rangeStep");
+    this.kind = vcpu.number("rangeKind");
+  }
+
+  /** Slot of the VM whose vCPU makes the call. */
+  get callerSlot(): number {
+    return this.vcpu.follow("vm", "vm")!.number("slot");
+  }
+
+  /** Address of the record of the TVM that it holds a reference of, 0 if none. */
+  get target(): number {
+    return this.vcpu.number("rangeVm");
+  }
+
+  /** gpas (in the caller) of the pages that it has claimed. */
+  claimed(): number[] {
+    if (this.kind === RangeKind.Shared) return [];
+    switch (this.step) {
+      case RangeStep.Claim:
+        return this.#pages("rangeGpa", 0, this.#done);
+      case RangeStep.Perform:
+        return this.#pages("rangeGpa", this.#done, this.#count);
+      case RangeStep.Unclaim:
+        return this.#pages("rangeGpa", this.#done, this.vcpu.number("rangeEnd"));
+      default:
+        return this.#pages("rangeGpa", 0, this.#count);
+    }
+  }
+
+  /** gpas (in the caller) of the pages that it holds a reference of. */
+  pinned(): number[] {
+    switch (this.step) {
+      case RangeStep.Pin:
+        return this.#pages("rangeFrom", 0, this.#done);
+      case RangeStep.Perform:
+        if (this.kind === RangeKind.Measured) return this.#pages("rangeFrom", this.#done, this.#count);
+        return this.kind === RangeKind.Shared ? this.#pages("rangeFrom", this.#mapped, this.#count) : [];
+      case RangeStep.Unpin:
+        return this.#pages("rangeFrom", this.#done, this.vcpu.number("rangeEnd"));
+      default:
+        return [];
+    }
+  }
+
+  /** gpas (in the caller) of the pages that are the TVM's already, but wait for the rest of their large page to be mapped. */
+  unmapped(): number[] {
+    const given = this.kind === RangeKind.Measured || this.kind === RangeKind.Zero;
+    return given && this.step === RangeStep.Perform ? this.#pages("rangeGpa", this.#mapped, this.#done) : [];
+  }
+
+  get #done(): number {
+    return this.vcpu.number("rangeDone");
+  }
+
+  get #count(): number {
+    return this.vcpu.number("rangePages");
+  }
+
+  get #mapped(): number {
+    return this.#done - (this.#done % 512 ** this.vcpu.number("rangeType"));
+  }
+
+  #pages(base: "rangeGpa" | "rangeFrom", start: number, end: number): number[] {
+    const first = this.vcpu.number(base);
+    return Array.from({ length: Math.max(0, end - start) }, (_, index) => first + (start + index) * PAGE);
+  }
+}
+
 export class HypervisorState {
   readonly memory: PhysicalMemory;
   readonly root: RecordView;
+  #hostVcpus: number[] | undefined;
   readonly #words: Uint32Array;
   readonly #ranges: { base: number; size: number; records: number; firstIndex: number }[];
   /** Pages of RAM in all ranges. */
@@ -260,6 +341,24 @@ export class HypervisorState {
   /** Slots are given out from the lowest on. */
   #neverUsed(slot: RecordView): boolean {
     return slot.word("generation") === 0n && slot.number("references") === 0;
+  }
+
+  /** Calls of the host's vCPUs that made way for an interrupt and are to be gone on with. */
+  rangeCalls(): RangeCall[] {
+    const calls: RangeCall[] = [];
+    for (const address of (this.#hostVcpus ??= this.#findHostVcpus())) {
+      if (this.#words[(address + RANGE_STEP) / 4] !== RangeStep.None) {
+        calls.push(new RangeCall(new RecordView(this.memory, "vcpu", address)));
+      }
+    }
+    return calls;
+  }
+
+  /** Addresses of the records of the host's vCPUs, which stay as boot made them. */
+  #findHostVcpus(): number[] {
+    const host = this.root.follow("host", "vm")!;
+    const table = host.number("vcpus");
+    return Array.from({ length: host.number("maxVcpus") }, (_, id) => Number(this.memory.read64(table + 8 * id)));
   }
 
   hartRecords(): RecordView[] {

@@ -62,6 +62,8 @@ export class TouchedChecker {
   readonly #zeroes = new Uint8Array(PAGE);
   #touchedCount = 0;
   #epoch = 0;
+  /** Pages that were touched while a call was under way, and whether they were overwritten then: checked when it is over. */
+  readonly #inTransit = new Map<number, boolean>();
 
   constructor(machine: Machine, log: WriteLog) {
     this.machine = machine;
@@ -90,6 +92,7 @@ export class TouchedChecker {
     this.#previous.set(this.#words.subarray(this.#records * 2, this.#records * 2 + this.#pages * 2));
     this.#tableOf.fill(NO_TABLE);
     this.#spaces.clear();
+    this.#inTransit.clear();
     this.#findSpaces();
     this.log.clear();
   }
@@ -99,12 +102,28 @@ export class TouchedChecker {
    * changed nothing.
    */
   check(failed: boolean): void {
+    // A call that made way for an interrupt has pages in its hands, and what it gives back when it fails it took in an earlier entry.
+    const underWay = this.state.rangeCalls().length > 0;
+    const whole = !underWay && this.#inTransit.size === 0;
     this.#epoch++;
     this.#touchedCount = 0;
-    this.#readLog(failed);
-    if (failed && this.#touchedCount > 0) this.#failTouched(this.#touched[0], "a call that failed changed it");
-    for (let i = 0; i < this.#touchedCount; i++) this.#checkPage(this.#touched[i]);
-    this.pagesChecked += this.#touchedCount;
+    this.#readLog(failed && whole);
+    if (failed && whole && this.#touchedCount > 0) this.#failTouched(this.#touched[0], "a call that failed changed it");
+    if (underWay) {
+      for (let i = 0; i < this.#touchedCount; i++) {
+        const page = this.#touched[i];
+        const written = this.#writtenEpoch[page] === this.#epoch || this.#inTransit.get(page) === true;
+        this.#inTransit.set(page, written);
+      }
+    } else {
+      for (const [page, written] of this.#inTransit) {
+        this.#touch(page);
+        if (written) this.#writtenEpoch[page] = this.#epoch;
+      }
+      this.#inTransit.clear();
+      for (let i = 0; i < this.#touchedCount; i++) this.#checkPage(this.#touched[i]);
+      this.pagesChecked += this.#touchedCount;
+    }
     this.#checkLocks();
     this.#checkTlbs();
     this.log.clear();

@@ -1,13 +1,11 @@
 import { Hart } from "../../hart";
-import { checkPageRange, claimConvertedRange, claimOwnedRange, lockOfVm, splitForBatches } from "../../memory/claims";
-import { currentVersion, initiateFence, refreshAddressSpace } from "../../memory/fence";
-import { Find, batchAt, parkBatch, resolve, setBatch, unparkBatch, zeroBatch } from "../../memory/page-list";
-import { PageState } from "../../memory/page-record";
-import { lockAcquire, lockRelease } from "../../lib/spinlock";
-import { PAGE_SHIFT, PAGE_SIZE } from "../../riscv/pte";
+import { checkPageRange, splitForBatches } from "../../memory/claims";
+import { initiateFence, refreshAddressSpace } from "../../memory/fence";
 import { Vcpu } from "../../vm/vcpu";
 import { Vm, VmKind } from "../../vm/vm";
 import { SBI_INVALID_ADDRESS } from "../errors";
+import { beginRange } from "./range-call";
+import { RangeKind } from "./range-perform";
 
 /**
  * COVH 1, TsmConvertPages(base gpa, pages): the caller's ordinary memory becomes confidential memory that it can give to TVMs
@@ -17,30 +15,8 @@ import { SBI_INVALID_ADDRESS } from "../errors";
  * Errors: INVALID_PARAM no pages; INVALID_ADDRESS misaligned, wrapping, or some page is not the caller's; a VM that cannot have
  * TVMs gets INVALID_ADDRESS. Nothing is changed by an error.
  */
-export function convertPages(hart: Hart, caller: Vcpu, gpa: u64, pages: u64): i64 {
-  const vm = caller.vm;
-  const bad = checkPageRange(vm, gpa, pages);
-  if (bad != 0) return bad;
-  if (!canHaveTvms(vm)) return SBI_INVALID_ADDRESS;
-  const split = splitForBatches(vm, gpa, pages);
-  if (split != 0) return split;
-  const claimed = claimOwnedRange(hart, vm, gpa, pages);
-  if (claimed != 0) return claimed;
-
-  let done: u64 = 0;
-  while (done < pages) {
-    const at = gpa + (done << PAGE_SHIFT);
-    const count = batchAt(at, pages - done);
-    // A single batch is still in the list of its claim.
-    if (count != pages) resolve(hart, vm, at, count, Find.Mapped);
-    lockAcquire(lockOfVm(vm));
-    parkBatch(vm, at, count);
-    lockRelease(lockOfVm(vm));
-    // Read after the entries are gone: whoever enters with a later version cannot have seen them.
-    setBatch(hart, count, PageState.Converted, vm.slot, currentVersion(vm));
-    done += count;
-  }
-  return <i64>pages;
+export function convertPages(caller: Vcpu, gpa: u64, pages: u64): i64 {
+  return begin(caller, RangeKind.Convert, gpa, pages);
 }
 
 /**
@@ -49,29 +25,19 @@ export function convertPages(hart: Hart, caller: Vcpu, gpa: u64, pages: u64): i6
  *
  * Errors as convertPages.
  */
-export function reclaimPages(hart: Hart, caller: Vcpu, gpa: u64, pages: u64): i64 {
+export function reclaimPages(caller: Vcpu, gpa: u64, pages: u64): i64 {
+  return begin(caller, RangeKind.Reclaim, gpa, pages);
+}
+
+/** Checks the range and begins the call: 0, and range-call.ts does the work, or the error. */
+function begin(caller: Vcpu, kind: RangeKind, gpa: u64, pages: u64): i64 {
   const vm = caller.vm;
   const bad = checkPageRange(vm, gpa, pages);
   if (bad != 0) return bad;
   if (!canHaveTvms(vm)) return SBI_INVALID_ADDRESS;
   const split = splitForBatches(vm, gpa, pages);
   if (split != 0) return split;
-  const claimed = claimConvertedRange(hart, vm, gpa, pages, PAGE_SIZE);
-  if (claimed != 0) return claimed;
-
-  let done: u64 = 0;
-  while (done < pages) {
-    const at = gpa + (done << PAGE_SHIFT);
-    const count = batchAt(at, pages - done);
-    if (count != pages) resolve(hart, vm, at, count, Find.Parked);
-    zeroBatch(hart, count);
-    lockAcquire(lockOfVm(vm));
-    unparkBatch(vm, at, count);
-    lockRelease(lockOfVm(vm));
-    setBatch(hart, count, PageState.Owned, vm.slot, 0);
-    done += count;
-  }
-  return <i64>pages;
+  return beginRange(caller, kind, null, gpa, 0, 0, 0, pages);
 }
 
 /**

@@ -1,0 +1,218 @@
+import { Hart } from "../../hart";
+import { lockAcquire, lockRelease } from "../../lib/spinlock";
+import { contiguousFrom, lockOfVm } from "../../memory/claims";
+import { minVersion } from "../../memory/fence";
+import { NOT_MAPPED, leafSize, translate } from "../../memory/gstage";
+import {
+  BATCH,
+  Find,
+  batchAt,
+  batchHpa,
+  claimConvertedBatch,
+  claimOwnedBatch,
+  resolve,
+  unclaimConvertedBatch,
+  unclaimOwnedBatch,
+} from "../../memory/page-list";
+import { recordAddress } from "../../memory/page-map";
+import { addReference, dropReference } from "../../memory/page-record";
+import { PAGE_SHIFT, PAGE_SIZE } from "../../riscv/pte";
+import { callAgain } from "../../vm/call-again";
+import { Vcpu } from "../../vm/vcpu";
+import { Vm } from "../../vm/vm";
+import { releaseVm } from "../../vm/vm-table";
+import { mustGiveWay } from "../../vm/wait";
+import { SBI_INVALID_ADDRESS } from "../errors";
+import { RangeKind, performBatch } from "./range-perform";
+
+/**
+ * Calls on ranges of pages, which may be as long as RAM: carried out in steps over batches (memory/page-list.ts), so that no entry into the
+ * hypervisor takes longer than one batch while somebody waits.
+ *
+ *     check -> Claim -> Pin -> Perform -> the answer
+ *                |       |
+ *                |       +-> Unpin --+
+ *                +--------------------+-> Unclaim -> the error
+ *
+ * Claim takes the pages that change hands, Pin holds those that are read or shared; either can fail, and is then undone. Perform cannot fail.
+ *
+ * Between batches a pending interrupt wins: the call stays in the vCPU's record (Vcpu.range...), sepc stays at the ecall, and making the call
+ * again goes on with it. If the vCPU makes another COVH call instead, this one is carried out first and its answer is lost.
+ * Meanwhile the claimed pages are nobody's, and the TVM (inRangeCall) lets no other call change its address space: the checks that were made
+ * stay true. A call on one batch never stops half-way.
+ */
+export const enum RangeStep {
+  None = 0,
+  Claim = 1,
+  Pin = 2,
+  Perform = 3,
+  Unpin = 4,
+  Unclaim = 5,
+}
+
+/**
+ * Begins a call that was checked: `pages` small pages at `gpa` of the caller (those that it reads or shares at `from`) go to `target` of `vm` as
+ * pages of `type`. With a TVM: caller holds its lock and a reference, which the call keeps. `carryOn` does the work. Returns 0.
+ */
+export function beginRange(
+  caller: Vcpu,
+  kind: RangeKind,
+  vm: Vm | null,
+  gpa: u64,
+  from: u64,
+  target: u64,
+  type: u64,
+  pages: u64,
+): i64 {
+  if (vm != null) vm.inRangeCall = 1;
+  caller.rangeKind = kind;
+  caller.rangeVm = vm;
+  caller.rangeGpa = gpa;
+  caller.rangeFrom = from;
+  caller.rangeTarget = target;
+  caller.rangeType = type;
+  caller.rangePages = pages;
+  caller.rangeResult = <i64>(pages >> (9 * type));
+  caller.rangeA0 = caller.a0;
+  caller.rangeA1 = caller.a1;
+  caller.rangeA2 = caller.a2;
+  caller.rangeA3 = caller.a3;
+  caller.rangeA4 = caller.a4;
+  caller.rangeA5 = caller.a5;
+  caller.rangeA6 = caller.a6;
+  goTo(caller, kind == RangeKind.SharedPages ? RangeStep.Pin : RangeStep.Claim, pages);
+  return 0;
+}
+
+/** Whether the caller's registers hold the call that was under way. */
+export function isSameCall(caller: Vcpu): bool {
+  if (caller.a0 != caller.rangeA0 || caller.a1 != caller.rangeA1 || caller.a2 != caller.rangeA2) return false;
+  if (caller.a3 != caller.rangeA3 || caller.a4 != caller.rangeA4 || caller.a5 != caller.rangeA5) return false;
+  return caller.a6 == caller.rangeA6;
+}
+
+/**
+ * Goes on with the call of `caller`, which is current, until it is over: returns its answer; or until somebody waits: SBI_PENDING. Takes the
+ * locks of the TVM and of the caller's VM for parts of a batch.
+ */
+export function carryOn(hart: Hart, caller: Vcpu): i64 {
+  // Measuring a page is as much work as anything else is for a batch.
+  const unit: u64 = caller.rangeKind == RangeKind.MeasuredPages ? 1 : BATCH;
+  const long = caller.rangePages > unit;
+  while (true) {
+    stepOn(hart, caller);
+    if (caller.rangeStep == RangeStep.None) break;
+    if (long && mustGiveWay(hart)) return callAgain();
+  }
+  const vm = caller.rangeVm;
+  if (vm != null) {
+    lockAcquire(lockOfVm(vm));
+    vm.inRangeCall = 0;
+    lockRelease(lockOfVm(vm));
+    releaseVm(vm);
+    caller.rangeVm = null;
+  }
+  return caller.rangeResult;
+}
+
+/** One batch of the step that the call is at. */
+function stepOn(hart: Hart, caller: Vcpu): void {
+  const vm = caller.vm;
+  const done = caller.rangeDone;
+  const offset = done << PAGE_SHIFT;
+  let count = batchAt(caller.rangeGpa + offset, caller.rangeEnd - done);
+  switch (caller.rangeStep) {
+    case RangeStep.Claim:
+      if (!claimBatch(hart, caller, caller.rangeGpa + offset, count)) return undo(caller, RangeStep.Unclaim, done);
+      break;
+    case RangeStep.Pin:
+      if (!pinBatch(caller, caller.rangeFrom + offset, count)) return undo(caller, RangeStep.Unpin, done);
+      break;
+    case RangeStep.Perform:
+      count = performBatch(hart, caller, count);
+      break;
+    case RangeStep.Unpin:
+      dropPins(vm, caller.rangeFrom + offset, count);
+      break;
+    default:
+      unclaimBatch(hart, caller, caller.rangeGpa + offset, count);
+      break;
+  }
+  caller.rangeDone = done + count;
+  if (caller.rangeDone == caller.rangeEnd) goTo(caller, stepAfter(caller), caller.rangePages);
+}
+
+function stepAfter(caller: Vcpu): RangeStep {
+  const measured = caller.rangeKind == RangeKind.MeasuredPages;
+  switch (caller.rangeStep) {
+    case RangeStep.Claim:
+      return measured ? RangeStep.Pin : RangeStep.Perform;
+    case RangeStep.Pin:
+      return RangeStep.Perform;
+    case RangeStep.Unpin:
+      return measured ? RangeStep.Unclaim : RangeStep.None;
+    default:
+      return RangeStep.None;
+  }
+}
+
+/** A batch of Claim or Pin failed, with nothing of it done: `step` takes back the `done` pages before it. */
+function undo(caller: Vcpu, step: RangeStep, done: u64): void {
+  caller.rangeResult = SBI_INVALID_ADDRESS;
+  goTo(caller, step, done);
+  if (done == 0) goTo(caller, stepAfter(caller), caller.rangePages);
+}
+
+function goTo(caller: Vcpu, step: RangeStep, pages: u64): void {
+  caller.rangeStep = step;
+  caller.rangeEnd = pages;
+  caller.rangeDone = 0;
+}
+
+/** Takes `count` pages at `gpa` of the caller: its own that it converts, or converted ones. False, and none taken, if one is not that. */
+function claimBatch(hart: Hart, caller: Vcpu, gpa: u64, count: u64): bool {
+  const vm = caller.vm;
+  if (caller.rangeKind == RangeKind.Convert) {
+    return resolve(hart, vm, gpa, count, Find.Mapped) && claimOwnedBatch(hart, count, vm.slot);
+  }
+  if (!resolve(hart, vm, gpa, count, Find.Parked)) return false;
+  const alignment = leafSize(caller.rangeType);
+  if (alignment != PAGE_SIZE) {
+    // A batch is 2 MiB here: a whole large page, or a part of one.
+    if ((gpa & (alignment - 1)) == 0) caller.rangeNext = batchHpa(hart, 0) & ~(alignment - 1);
+    if (!contiguousFrom(hart, count, caller.rangeNext)) return false;
+    caller.rangeNext += count << PAGE_SHIFT;
+  }
+  return claimConvertedBatch(hart, count, vm.slot, minVersion(vm));
+}
+
+function unclaimBatch(hart: Hart, caller: Vcpu, gpa: u64, count: u64): void {
+  const vm = caller.vm;
+  const owned = caller.rangeKind == RangeKind.Convert;
+  resolve(hart, vm, gpa, count, owned ? Find.Mapped : Find.Parked);
+  if (owned) unclaimOwnedBatch(hart, count, vm.slot);
+  else unclaimConvertedBatch(hart, count);
+}
+
+/** Holds `count` pages at `gpa` of the caller in place. False, and none held, if one is not the caller's, or not beside the last one of a large page. */
+function pinBatch(caller: Vcpu, gpa: u64, count: u64): bool {
+  const vm = caller.vm;
+  // The pages that are measured are copied one by one, wherever they are.
+  const alignment = caller.rangeKind == RangeKind.SharedPages ? leafSize(caller.rangeType) : PAGE_SIZE;
+  for (let i: u64 = 0; i < count; i++) {
+    const at = gpa + (i << PAGE_SHIFT);
+    const hpa = translate(vm, at);
+    if ((at & (alignment - 1)) == 0) caller.rangeNext = hpa & ~(alignment - 1);
+    const record = hpa == NOT_MAPPED || hpa != caller.rangeNext ? 0 : recordAddress(hpa);
+    if (record == 0 || !addReference(record, vm.slot)) {
+      dropPins(vm, gpa, i);
+      return false;
+    }
+    caller.rangeNext = hpa + PAGE_SIZE;
+  }
+  return true;
+}
+
+function dropPins(vm: Vm, gpa: u64, pages: u64): void {
+  for (let i: u64 = 0; i < pages; i++) dropReference(recordAddress(translate(vm, gpa + (i << PAGE_SHIFT))));
+}

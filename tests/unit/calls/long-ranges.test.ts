@@ -1,0 +1,272 @@
+import assert from "node:assert/strict";
+import { before, beforeEach, describe, test } from "node:test";
+import { GuestDriver } from "../../../machine/simulated/guest-driver.ts";
+import { operations } from "../../../machine/simulated/guest-script.ts";
+import { CoveHost, HOST_CODE, HUGE, PAGE, TVM_MEMORY } from "../support/simulated/cove-host.ts";
+import type { Tvm } from "../support/simulated/cove-host.ts";
+import { Covg, Covh, Eid, Hsm, Sbi } from "../support/simulated/sbi.ts";
+import type { CovhName } from "../support/simulated/sbi.ts";
+
+/**
+ * Calls on ranges longer than a batch while the host has an interrupt to take: they make way after every batch, and are gone on with when the
+ * call is made again. The checker looks at every page in between.
+ */
+
+const BATCH = 512;
+const LONG = 2 * BATCH + 100;
+const TARGET = TVM_MEMORY + HUGE;
+const SOFTWARE = 1n << 1n;
+
+let host: CoveHost;
+let second: GuestDriver;
+let tvm: Tvm;
+/** Entries into the hypervisor. */
+let entries = 0;
+
+before(async () => {
+  host = await CoveHost.boot({ options: { harts: [0, 1] } });
+  host.machine.afterEntry.push(() => void entries++);
+  second = new GuestDriver(host.machine, 1);
+  tvm = host.buildTvm({ vcpus: 2, tables: 40 });
+  host.registerNacl();
+  assert.equal(host.call(Eid.hsm, Hsm.start, 1, HOST_CODE, 0).error, Sbi.success);
+  while (host.machine.canStep(second.hart)) second.step();
+  assert.equal(second.ecall(Eid.nacl, 1, host.take(3), 0, 0).error, Sbi.success);
+  host.take(0, HUGE);
+  host.save("start");
+});
+
+beforeEach(() => host.restore("start"));
+
+/** An interrupt that the host enables and does not take: every batch makes way for it. */
+function interruptWaits(): void {
+  host.writeCsr("sie", SOFTWARE);
+  host.writeCsr("sip", SOFTWARE);
+}
+
+function interruptIsGone(): void {
+  host.hart.csr.setRaw("hvip", 0n);
+}
+
+/** Entries that the call takes, which succeeds. */
+function entriesOf(name: CovhName, ...args: (number | bigint)[]): number {
+  const from = entries;
+  host.must(name, ...args);
+  return entries - from;
+}
+
+/** Begins a call of the host and lets it do `steps` batches. */
+function begin(steps: number, name: CovhName, ...args: (number | bigint)[]): void {
+  host.machine.begin(host.hart, operations.ecall(Eid.covh, Covh[name], ...args));
+  for (let i = 0; i < steps; i++) host.machine.step(host.hart);
+  assert.equal(host.context.ending, undefined, "the call is over already");
+}
+
+/** The host gives up what it had begun, as an interrupt handler does that never returns. */
+function abandon(): void {
+  host.context.pending = undefined;
+}
+
+function goOn(): bigint {
+  const outcome = host.resume();
+  assert("done" in outcome);
+  assert.equal((outcome.done as { error: bigint }).error, Sbi.success);
+  return (outcome.done as { value: bigint }).value;
+}
+
+describe("without an interrupt", () => {
+  test("a long call is one entry", () => {
+    const gpa = host.take(LONG);
+    assert.equal(entriesOf("convertPages", gpa, LONG), 1);
+    host.fence();
+    assert.equal(entriesOf("reclaimPages", gpa, LONG), 1);
+  });
+});
+
+describe("while an interrupt waits", () => {
+  test("a call on one batch is one entry", () => {
+    interruptWaits();
+    const gpa = host.take(BATCH);
+    assert.equal(entriesOf("convertPages", gpa, BATCH), 1);
+    host.fence();
+    assert.equal(entriesOf("reclaimPages", gpa, BATCH), 1);
+  });
+
+  test("converting and reclaiming: three batches are claimed, then three are done", () => {
+    interruptWaits();
+    const gpa = host.take(LONG);
+    host.fill(gpa, LONG, 0x5a);
+    assert.equal(entriesOf("convertPages", gpa, LONG), 6);
+    host.fence();
+    assert.equal(entriesOf("reclaimPages", gpa, LONG), 6);
+    assert(host.peek(gpa + (LONG - 1) * PAGE, PAGE).every((byte) => byte === 0));
+  });
+
+  test("the end of the wait lets the rest be done at once", () => {
+    interruptWaits();
+    const gpa = host.take(LONG);
+    begin(2, "convertPages", gpa, LONG);
+    interruptIsGone();
+    const from = entries;
+    assert.equal(goOn(), BigInt(LONG));
+    assert.equal(entries - from, 1);
+  });
+
+  test("pages of all kinds get to a TVM", () => {
+    interruptWaits();
+    const zero = host.donated(LONG);
+    assert.equal(entriesOf("addZeroPages", tvm.id, zero, 0, LONG, TARGET), 6);
+    const tables = host.donated(LONG);
+    assert.equal(entriesOf("addPageTablePages", tvm.id, tables, LONG), 6);
+    const early = host.buildTvm({ finalize: false, codePages: 0 });
+    const source = host.take(5);
+    host.fill(source, 5, 0x77);
+    // A batch is claimed, a batch is pinned, and each page is measured for itself.
+    assert.equal(entriesOf("addMeasuredPages", early.id, source, host.donated(5), 0, 5, TARGET), 7);
+    host.must("tvmFinalize", early.id, TARGET, 0);
+    interruptIsGone();
+    host.enter(early);
+    assert.equal(host.load(TARGET + 4 * PAGE), 0x7777_7777_7777_7777n);
+    host.leaveTvm();
+    host.must("tvmDestroy", early.id);
+  });
+
+  test("large pages get to a TVM", () => {
+    interruptWaits();
+    const source = host.take(BATCH, HUGE);
+    host.fill(source, BATCH, 0x33);
+    const early = host.buildTvm({ finalize: false, codePages: 0 });
+    const pages = host.donated(BATCH, HUGE);
+    begin(40, "addMeasuredPages", early.id, source, pages, 1, 1, TARGET);
+    interruptIsGone();
+    assert.equal(goOn(), 1n);
+    host.must("tvmFinalize", early.id, TARGET, 0);
+    interruptWaits();
+    const zero = host.donated(2 * BATCH, HUGE);
+    assert.equal(entriesOf("addZeroPages", early.id, zero, 1, 2, TARGET + 2 * HUGE), 4);
+  });
+
+  test("shared pages get to a TVM", () => {
+    host.shareRange(tvm, TARGET, LONG);
+    interruptWaits();
+    const pages = host.take(LONG);
+    assert.equal(entriesOf("addSharedPages", tvm.id, pages, 0, LONG, TARGET), 6);
+  });
+});
+
+describe("a long call that fails changes nothing", () => {
+  test("the last page is not the host's", () => {
+    const gpa = host.take(LONG);
+    host.must("convertPages", gpa + (LONG - 1) * PAGE, 1);
+    interruptWaits();
+    host.refuses("invalidAddress", "convertPages", gpa, LONG);
+  });
+
+  test("the last page is not fenced", () => {
+    const gpa = host.donated(LONG - 1);
+    host.must("convertPages", gpa + (LONG - 1) * PAGE, 1);
+    interruptWaits();
+    host.refuses("invalidAddress", "reclaimPages", gpa, LONG);
+    host.refuses("invalidAddress", "addZeroPages", tvm.id, gpa, 0, LONG, TARGET);
+    host.refuses("invalidAddress", "addPageTablePages", tvm.id, gpa, LONG);
+  });
+
+  test("the last source of measured pages is converted", () => {
+    const early = host.buildTvm({ finalize: false, codePages: 0 });
+    const pages = host.donated(LONG);
+    const source = host.take(LONG);
+    host.must("convertPages", source + (LONG - 1) * PAGE, 1);
+    interruptWaits();
+    host.refuses("invalidAddress", "addMeasuredPages", early.id, source, pages, 0, LONG, TARGET);
+  });
+
+  test("the last shared page is converted", () => {
+    host.shareRange(tvm, TARGET, LONG);
+    const pages = host.take(LONG);
+    host.must("convertPages", pages + (LONG - 1) * PAGE, 1);
+    interruptWaits();
+    host.refuses("invalidAddress", "addSharedPages", tvm.id, pages, 0, LONG, TARGET);
+  });
+});
+
+describe("a call that is under way", () => {
+  test("is carried out before another one of that vCPU", () => {
+    interruptWaits();
+    const gpa = host.take(LONG);
+    begin(1, "convertPages", gpa, LONG);
+    abandon();
+    const buffer = host.take(1);
+    assert.equal(host.must("tsmGetInfo", buffer, 32), 32n);
+    host.fence();
+    assert.equal(host.must("reclaimPages", gpa, LONG), BigInt(LONG));
+  });
+
+  test("is known again by all its registers", () => {
+    interruptWaits();
+    const gpa = host.take(LONG);
+    begin(1, "convertPages", gpa, LONG);
+    abandon();
+    // The same pages: by the time that this is looked at they are converted.
+    assert.equal(host.covh("convertPages", gpa, LONG - 1).error, Sbi.invalidAddress);
+  });
+
+  test("survives that its hart is stopped", () => {
+    interruptWaits();
+    const gpa = host.take(LONG);
+    begin(4, "convertPages", gpa, LONG, 0, 0, 0, 0);
+    abandon();
+    host.perform(operations.ecall(Eid.hsm, Hsm.stop));
+    assert.equal(second.ecall(Eid.hsm, Hsm.start, 0, HOST_CODE, 0).error, Sbi.success);
+    while (host.machine.canStep(host.hart)) host.step();
+    assert.equal(host.must("convertPages", gpa, LONG, 0, 0, 0, 0), BigInt(LONG), "the same call gets its answer");
+  });
+
+  test("keeps other calls from the TVM's address space, and the TVM from being destroyed", () => {
+    const pages = host.donated(LONG);
+    const more = host.donated(1);
+    interruptWaits();
+    begin(4, "addZeroPages", tvm.id, pages, 0, LONG, TARGET);
+    assert.equal(second.ecall(Eid.covh, Covh.tvmDestroy, tvm.id).error, Sbi.invalidState);
+    const other = operations.ecall(Eid.covh, Covh.addZeroPages, tvm.id, more, 0, 1, TARGET + LONG * PAGE);
+    host.machine.begin(second.hart, other);
+    for (let i = 0; i < 3; i++) second.step();
+    assert.equal(second.context.ending, undefined, "it waits");
+    assert.equal(goOn(), BigInt(LONG));
+    const outcome = second.resume();
+    assert("done" in outcome);
+    assert.equal((outcome.done as { value: bigint }).value, 1n);
+  });
+
+  test("keeps the TVM from giving up what is being added", () => {
+    const pages = host.donated(LONG);
+    interruptWaits();
+    begin(4, "addZeroPages", tvm.id, pages, 0, LONG, TARGET);
+    assert("switched" in second.perform(operations.ecall(Eid.covh, Covh.cpuRun, tvm.id, 0)));
+    const tvmContext = second.context;
+    const share = operations.ecall(Eid.covg, Covg.shareMemory, TARGET, LONG * PAGE);
+    host.machine.begin(second.hart, share);
+    for (let i = 0; i < 3; i++) second.step();
+    assert.equal(second.context, tvmContext, "no exit yet");
+    assert.equal(goOn(), BigInt(LONG));
+    assert("switched" in second.resume());
+  });
+
+  test("keeps a share from being completed", () => {
+    host.enter(tvm);
+    const outcome = host.perform(operations.ecall(Eid.covg, Covg.shareMemory, TARGET, LONG * PAGE));
+    assert("switched" in outcome);
+    assert.equal(host.runResult().error, Sbi.success);
+    // The pages that are added now are in the way of the share.
+    const pages = host.donated(LONG);
+    interruptWaits();
+    begin(1, "addZeroPages", tvm.id, pages, 0, LONG, TARGET);
+    const run = operations.ecall(Eid.covh, Covh.cpuRun, tvm.id, 0);
+    host.machine.begin(second.hart, run);
+    for (let i = 0; i < 3; i++) second.step();
+    assert.equal(second.context.ending, undefined, "it waits");
+    assert.equal(goOn(), BigInt(LONG));
+    const answer = second.resume();
+    assert("done" in answer);
+    assert.equal((answer.done as { error: bigint }).error, Sbi.invalidAddress);
+  });
+});
