@@ -60,6 +60,8 @@ export class Root {
   description: usize;
   /** IMSIC geometry (devices/imsic.ts), 0 without one. */
   imsic: usize;
+  /** Aplic (devices/aplic.ts), 0 if the host has none. */
+  aplic: usize;
 
   /** OptionalState bits (vm/csr-policy.ts): state of a VM that only some machines have. */
   optionalState: u64;

@@ -1,3 +1,4 @@
+import { Aplic, initAplic } from "../devices/aplic";
 import { Console, consoleInit } from "../devices/console";
 import { hostGuestFile, initImsic } from "../devices/imsic";
 import { Action, Hart, HartRequest, HartState, thisHart } from "../hart";
@@ -208,11 +209,25 @@ function setupInterrupts(root: Root, plan: MemoryPlan, hart: Hart): void {
     const bits = description.imsicGuestIndexBits;
     const files = description.imsicGuestFiles;
     initImsic(root, plan.own.imsic, description.imsicIdentities, description.imsicGuestIdentities, bits, files);
+    setupAplic(root, plan);
   } else {
     // Files that nobody can find are nobody's.
     root.guestFileMask = 0;
   }
   setupHartInterrupts(hart);
+}
+
+/** Takes over wired interrupts for the host, which knows the harts by their numbers in the IMSIC's addresses. */
+function setupAplic(root: Root, plan: MemoryPlan): void {
+  const description = plan.description;
+  const aplic = changetype<Aplic>(plan.own.aplic);
+  aplic.base = description.aplic;
+  aplic.sources = description.aplicSources;
+  aplic.hartShift = <u32>PAGE_SHIFT + description.imsicGuestIndexBits;
+  aplic.hartBits = description.imsicHartIndexBits;
+  aplic.groupShift = description.imsicGroupIndexShift;
+  aplic.groupBits = description.imsicGroupIndexBits;
+  initAplic(root, aplic);
 }
 
 /** Builds the host's device tree and puts it into host RAM; returns its gpa. */

@@ -281,7 +281,7 @@ function putSoc(writer: TreeWriter, root: Root, description: MachineDescription,
   putNumber32(writer, "#address-cells", 2);
   putNumber32(writer, "#size-cells", 2);
   putEmpty(writer, "ranges");
-  putHostDevices(writer, description);
+  putHostDevices(writer, description, root.aplic != 0);
   if (plan.interruptFiles != 0) putImsic(writer, root, description);
   endNode(writer);
 }

@@ -1,11 +1,17 @@
+import { APLIC_SIZE } from "../devices/aplic";
 import { alignDown, alignUp } from "../lib/arithmetic";
 import { PAGE_SIZE } from "../riscv/pte";
+import { interruptParent } from "./describe-aplic";
+import { phandleOf } from "./describe-harts";
 import { deviceAddress, deviceSize, NO_ADDRESS, regAddress, regCount, regSize } from "./device-tree/cells";
 import { findProperty, firstChild, nextCompatible, nextSibling, nodeEnabled, parentOf } from "./device-tree/reader";
 import {
   beginNodeAt,
   copyProperty,
   endNode,
+  putEmpty,
+  putNumber32,
+  putString,
   putCells64,
   beginProperty,
   endProperty,
@@ -20,7 +26,7 @@ import { MachineDescription } from "./machine-description";
  *     console UART    shared: we print lines of our own on it, which are few once the host runs
  *     real-time clock
  *
- * The test finisher is not among them: the machine ends by SBI SRST, after secrets were zeroed.
+ * Their interrupts go through the APLIC (devices/aplic.ts). The test finisher is not among them: the machine ends by SBI SRST, after secrets were zeroed.
  */
 
 /** Decides which devices the host gets. Last part of the description: RAM, UART and IMSIC are known. */
@@ -73,24 +79,46 @@ function overlapsPage(base: u64, size: u64, page: u64): bool {
   return size != 0 && base < page + PAGE_SIZE && base + (size - 1) >= page;
 }
 
-/** Puts the nodes of the given devices: what drivers read of them, and nothing that refers to other nodes. */
-export function putHostDevices(writer: TreeWriter, description: MachineDescription): void {
+/**
+ * Puts the nodes of the given devices: what drivers read of them. `wired`: the host has the APLIC, so devices that are connected to it have their
+ * interrupts.
+ */
+export function putHostDevices(writer: TreeWriter, description: MachineDescription, wired: bool): void {
   const fdt = description.fdt;
+  const controller = wired ? phandleOf(fdt, description.aplicNode) : 0;
+  if (wired) putAplic(writer, description);
   if (description.hostUart != 0) {
     const node = description.uartNode;
-    beginDevice(writer, "serial", fdt, node);
+    beginDevice(writer, "serial", fdt, node, controller);
     copyProperty(writer, fdt, findProperty(fdt, node, "clock-frequency"));
     copyProperty(writer, fdt, findProperty(fdt, node, "current-speed"));
     endNode(writer);
   }
   if (description.hostRtc != 0) {
-    beginDevice(writer, "rtc", fdt, description.rtcNode);
+    beginDevice(writer, "rtc", fdt, description.rtcNode, controller);
     endNode(writer);
   }
 }
 
-/** Starts the node of a device, which has one region of registers. */
-function beginDevice(writer: TreeWriter, name: string, fdt: usize, node: u32): void {
+/** The interrupt controller that the host programs through us. */
+function putAplic(writer: TreeWriter, description: MachineDescription): void {
+  beginNodeAt(writer, "interrupt-controller", description.aplic);
+  putString(writer, "compatible", "riscv,aplic");
+  beginProperty(writer, "reg");
+  putCells64(writer, description.aplic);
+  putCells64(writer, APLIC_SIZE);
+  endProperty(writer);
+  putNumber32(writer, "phandle", phandleOf(description.fdt, description.aplicNode));
+  putEmpty(writer, "interrupt-controller");
+  putNumber32(writer, "#interrupt-cells", 2);
+  putNumber32(writer, "#address-cells", 0);
+  putNumber32(writer, "riscv,num-sources", description.aplicSources);
+  putNumber32(writer, "msi-parent", description.imsicPhandle);
+  endNode(writer);
+}
+
+/** Starts the node of a device, which has one region of registers, with its interrupts if they go to `controller`. */
+function beginDevice(writer: TreeWriter, name: string, fdt: usize, node: u32, controller: u32): void {
   const address = deviceAddress(fdt, node, 0);
   beginNodeAt(writer, name, address);
   copyProperty(writer, fdt, findProperty(fdt, node, "compatible"));
@@ -98,4 +126,9 @@ function beginDevice(writer: TreeWriter, name: string, fdt: usize, node: u32): v
   putCells64(writer, address);
   putCells64(writer, deviceSize(fdt, node, 0));
   endProperty(writer);
+  const interrupts = findProperty(fdt, node, "interrupts");
+  if (controller != 0 && interrupts != 0 && interruptParent(fdt, node) == controller) {
+    putNumber32(writer, "interrupt-parent", controller);
+    copyProperty(writer, fdt, interrupts);
+  }
 }

@@ -1,3 +1,4 @@
+import { APLIC_SIZE } from "../devices/aplic";
 import { alignDown, alignUp } from "../lib/arithmetic";
 import { ImageSymbol, imageAddress } from "../riscv/hw";
 import { PAGE_SIZE } from "../riscv/pte";
@@ -55,6 +56,9 @@ export function buildKernelMap(plan: MemoryPlan): u64 {
   for (let i: u64 = 0; i < description.imsicRegionCount; i++) {
     const region = description.imsicRegion(i);
     mapKernelRange(map, region.base, alignUp(region.base + region.size, PAGE_SIZE), KERNEL_READ_WRITE);
+  }
+  if (description.aplic != 0) {
+    mapKernelRange(map, description.aplic, description.aplic + APLIC_SIZE, KERNEL_READ_WRITE);
   }
   return kernelMapSatp(map);
 }

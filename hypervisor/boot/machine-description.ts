@@ -1,6 +1,7 @@
 import { zeroBytes } from "../riscv/hw";
 import { treeCheck, TreeError } from "./device-tree/check";
 
+import { describeAplic } from "./describe-aplic";
 import { describeDevices } from "./describe-devices";
 import { cpuCount, describeHarts } from "./describe-harts";
 import { describeImsic, imsicRegionCount, supervisorImsic } from "./describe-imsic";
@@ -61,6 +62,10 @@ export class MachineDescription {
   /** Offsets of the nodes of the UART and of the real-time clock, 0 if none. */
   uartNode: u32;
   rtcNode: u32;
+  /** The APLIC of supervisor level, which the host uses through us: hpa, 0 if none; its node; wired interrupts. */
+  aplic: u64;
+  aplicNode: u32;
+  aplicSources: u32;
   /** Pages of the devices that the host gets (boot/host-devices.ts), 0 if it does not. */
   hostUart: u64;
   hostRtc: u64;
@@ -219,7 +224,10 @@ export function describe(fdt: usize, block: usize): MachineDescription {
   if (error == DescribeError.None) error = describeHarts(description);
   if (error == DescribeError.None) error = describeDevices(description);
   if (error == DescribeError.None) error = describeImsic(description);
-  if (error == DescribeError.None) describeHostDevices(description);
+  if (error == DescribeError.None) {
+    describeAplic(description);
+    describeHostDevices(description);
+  }
   description.error = error;
   return description;
 }

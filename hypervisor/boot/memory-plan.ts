@@ -1,3 +1,4 @@
+import { APLIC_SIZE } from "../devices/aplic";
 import { alignDown, alignUp, maximum } from "../lib/arithmetic";
 import { ImageSymbol, imageAddress } from "../riscv/hw";
 import { PAGE_SIZE } from "../riscv/pte";
@@ -128,6 +129,7 @@ function takeList(allocator: BootAllocator, capacity: u64): IntervalList {
 /** First address beyond all devices that we or the host map. */
 function devicesEnd(description: MachineDescription): u64 {
   let end = maximum(maximum(description.uart, description.testFinisher), description.hostRtc) + PAGE_SIZE;
+  end = maximum(end, description.aplic + APLIC_SIZE);
   for (let i: u64 = 0; i < description.imsicRegionCount; i++) {
     const region = description.imsicRegion(i);
     end = maximum(end, region.base + region.size);
@@ -151,8 +153,8 @@ export function placeOwnMemory(plan: MemoryPlan, vlenb: u64, treeBytes: u64): u6
   own.ramRanges = plan.ram.count;
   own.layoutBytes = hostLayoutBytes(plan.ram.count, plan.kept.count + 1);
   own.treeBytes = treeBytes;
-  // Each stretch of RAM between reserved ones, the parts of the image, each IMSIC region, two devices.
-  const mapped = plan.ram.count + plan.reserved.count + 4 + description.imsicRegionCount + 2;
+  // Each stretch of RAM between reserved ones, the parts of the image, each IMSIC region, three devices.
+  const mapped = plan.ram.count + plan.reserved.count + 4 + description.imsicRegionCount + 3;
   own.kernelTables = kernelMapTables(plan.mapLevels, mapped, plan.physicalEnd, own.harts * HART_STACK_STRIDE);
   own.gstageTables = gstageTables(plan, <u64>plan.gstageLevels);
   const bytes = ownMemoryBytes(own, plan.allocator);

@@ -1,5 +1,6 @@
 import { alignUp } from "../lib/arithmetic";
 import { CONSOLE_RECORD_SIZE } from "../devices/console";
+import { Aplic } from "../devices/aplic";
 import { ImsicGeometry } from "../devices/imsic";
 import { Hart } from "../hart";
 import { FILE_RECORDS } from "../memory/interrupt-files";
@@ -37,6 +38,7 @@ export class OwnMemory {
   root: usize;
   console: usize;
   imsic: usize;
+  aplic: usize;
   /** Records of guest interrupt files: FILE_RECORDS for each hart. */
   fileRecords: usize;
   /** Record of the kernel map (boot/kernel-map.ts). */
@@ -113,6 +115,7 @@ export function divideOwnMemory(own: OwnMemory, allocator: BootAllocator): void 
   own.vmSlots = allocator.take(vmTableBytes(), CACHE_LINE);
   own.console = allocator.take(<u64>CONSOLE_RECORD_SIZE, CACHE_LINE);
   own.imsic = allocator.take(<u64>offsetof<ImsicGeometry>(), CACHE_LINE);
+  own.aplic = allocator.take(<u64>offsetof<Aplic>(), CACHE_LINE);
   own.fileRecords = allocator.take(own.harts * FILE_RECORDS * 8, CACHE_LINE);
   own.kernelMap = allocator.take(<u64>offsetof<KernelMap>(), CACHE_LINE);
   own.hartTable = allocator.take(own.harts * sizeof<usize>(), CACHE_LINE);

@@ -10,7 +10,7 @@ import {
   legacyReadByte,
   legacyWriteByte,
 } from "./firmware-console";
-import { IMPATIENT, PATIENT, uartRead, uartWrite } from "./ns16550";
+import { IMPATIENT, PATIENT, uartRead, uartReclaim, uartWrite } from "./ns16550";
 
 /**
  * The machine's one console, shared by all harts.
@@ -221,7 +221,7 @@ export function getChar(): i32 {
   return byte;
 }
 
-/** Takes the console from whoever holds it: only for a panic. What the holder had buffered is shown first. */
+/** Takes the console from whoever holds it, the host's driver included: only for a panic. What the holder had buffered is shown first. */
 export function bustConsole(): void {
   const record = consoleRecord();
   if (record == null) return;
@@ -229,6 +229,7 @@ export function bustConsole(): void {
   write64(record.holderAddress(), 0);
   bustLock(record.lockAddress());
   if (record.used > BUFFER_SIZE) record.used = 0;
+  if (record.uart != 0) uartReclaim(record.uart);
   enter(record);
   if (record.column != 0) append(record, NEWLINE, true);
   leave(record);

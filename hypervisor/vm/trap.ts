@@ -37,6 +37,7 @@ import { grantExtensions } from "./extension-state";
 import { FETCH_FAULTED, fetchInstruction } from "./fetch";
 import { offerGuestExternal, ownFileRaised } from "./guest-external";
 import { acknowledgeInterrupt } from "./hart-messages";
+import { accessAplic } from "./host-aplic";
 import { emulateHostCsr } from "./host-csr";
 import { injectException } from "./inject";
 import { accessMmio } from "./mmio";
@@ -87,8 +88,9 @@ function guestPageFault(hart: Hart, vcpu: Vcpu, cause: u64): void {
   const gpa = (csrRead(HTVAL) << 2) | (csrRead(STVAL) & 3);
   if (vm.kind == VmKind.Host) {
     // stval is the guest's virtual address (hstatus.GVA), whichever stage of the walk failed.
-    if (!mappedByNow(hart, vcpu, gpa)) injectException(accessFault(cause), csrRead(STVAL));
-    return;
+    if (mappedByNow(hart, vcpu, gpa)) return;
+    if (cause != EXC_INST_GUEST_PAGE && accessAplic(hart, vcpu, cause, gpa)) return;
+    return injectException(accessFault(cause), csrRead(STVAL));
   }
   switch (regionOf(vm, gpa)) {
     case RegionType.Mmio:

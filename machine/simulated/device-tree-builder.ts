@@ -45,6 +45,8 @@ function chosen(options: MachineOptions): TreeNode {
 
 const interruptController = (index: number): number => index + 1;
 const IMSIC_PHANDLE = 0x1000;
+const APLIC_PHANDLE = 0x1001;
+const UART_SOURCE = 10;
 
 function cpus(options: MachineOptions): TreeNode {
   const extensions = isaExtensions(options);
@@ -129,6 +131,8 @@ function soc(options: MachineOptions, imsic: Imsic | undefined): TreeNode {
       compatible: "ns16550a",
       reg: cells64(UART_BASE, 0x100),
       "clock-frequency": [3686400],
+      "interrupt-parent": [APLIC_PHANDLE],
+      interrupts: [UART_SOURCE, 4],
     }),
     treeNode("test@100000", {
       compatible: ["sifive,test1", "sifive,test0", "syscon"],
@@ -148,6 +152,19 @@ function soc(options: MachineOptions, imsic: Imsic | undefined): TreeNode {
         "riscv,num-ids": [imsic.identities],
         "riscv,guest-index-bits": [imsic.guestIndexBits],
         phandle: [IMSIC_PHANDLE],
+      }),
+    );
+  }
+  if (imsic && options.aplicSources > 0) {
+    children.push(
+      treeNode("interrupt-controller@d000000", {
+        compatible: ["qemu,aplic", "riscv,aplic"],
+        reg: cells64(0xd00_0000, 0x8000),
+        "interrupt-controller": true,
+        "#interrupt-cells": [2],
+        "msi-parent": [IMSIC_PHANDLE],
+        "riscv,num-sources": [options.aplicSources],
+        phandle: [APLIC_PHANDLE],
       }),
     );
   }

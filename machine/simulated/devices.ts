@@ -19,6 +19,8 @@ export class Uart implements Device {
   output = "";
   /** What will be received. */
   input: number[] = [];
+  /** Line control and modem control. */
+  #control = [0, 0];
 
   read(offset: number): bigint {
     const LINE_STATUS = 5;
@@ -28,17 +30,23 @@ export class Uart implements Device {
   }
 
   write(offset: number, _width: number, value: bigint): void {
+    const LINE_CONTROL = 3;
+    const DIVISOR_ACCESS = 0x80;
+    const LOOP_BACK = 0x10;
+    if (offset === LINE_CONTROL || offset === LINE_CONTROL + 1) this.#control[offset - LINE_CONTROL] = Number(value);
+    if ((this.#control[0] & DIVISOR_ACCESS) !== 0 || (this.#control[1] & LOOP_BACK) !== 0) return;
     if (offset === 0) this.output += String.fromCharCode(Number(value & 0xffn));
   }
 
   save(): unknown {
-    return { output: this.output, input: [...this.input] };
+    return { output: this.output, input: [...this.input], control: [...this.#control] };
   }
 
   restore(saved: unknown): void {
-    const { output, input } = saved as { output: string; input: number[] };
+    const { output, input, control } = saved as { output: string; input: number[]; control: number[] };
     this.output = output;
     this.input = [...input];
+    this.#control = [...control];
   }
 }
 

@@ -42,6 +42,8 @@ export interface MachineOptions {
   svadu: boolean;
   /** IMSIC with that many guest interrupt files a hart; undefined: no IMSIC, no AIA. */
   guestFiles: number | undefined;
+  /** Wired interrupts of the APLIC, which needs an IMSIC; 0: no APLIC. */
+  aplicSources: number;
   /** Debug console of the firmware; without it only legacy putchar. */
   debugConsole: boolean;
   /** htinst holds the transformed instruction at guest page faults, otherwise 0. */
@@ -78,6 +80,7 @@ const DEFAULTS: MachineOptions = {
   zicbom: true,
   svadu: false,
   guestFiles: 3,
+  aplicSources: 63,
   debugConsole: true,
   transformedInstruction: true,
   cacheInvalid: false,

@@ -1,3 +1,4 @@
+import { Aplic } from "./aplic.ts";
 import { Clock } from "./clock.ts";
 import { machineTreeBlob } from "./device-tree-builder.ts";
 import { DeviceBus, ImsicDevice, TestFinisher, Uart } from "./devices.ts";
@@ -56,6 +57,7 @@ export class Machine {
   readonly uart = new Uart();
   readonly finisher = new TestFinisher();
   readonly imsic: Imsic | undefined;
+  readonly aplic: Aplic | undefined;
   readonly devices: DeviceBus;
   readonly executor: OperationExecutor;
   readonly image: ImageLayout;
@@ -87,7 +89,12 @@ export class Machine {
     this.#guests = new GuestRegistry(this.memory);
     this.firmware = new Firmware(options, this.memory, this.uart);
     if (options.guestFiles !== undefined) this.imsic = new Imsic(options.harts.length, options.guestFiles);
-    this.devices = new DeviceBus([this.uart, this.finisher, ...(this.imsic ? [new ImsicDevice(this.imsic)] : [])]);
+    if (this.imsic && options.aplicSources > 0) this.aplic = new Aplic(this.imsic, options.aplicSources);
+    this.devices = new DeviceBus([
+      ...[this.uart, this.finisher],
+      ...(this.imsic ? [new ImsicDevice(this.imsic)] : []),
+      ...(this.aplic ? [this.aplic] : []),
+    ]);
     this.executor = new OperationExecutor(this.memory, this.devices);
     this.#progress = new GuestProgress(this.#guests, this.executor);
     this.image = new ImageLayout(setup.module);
@@ -312,6 +319,7 @@ export class Machine {
       harts: this.harts.map((hart) => hart.save()),
       guests: this.#guests.save(),
       interruptFiles: this.imsic?.harts.map((files) => files.save()),
+      aplic: this.aplic?.save(),
       firmware: this.firmware.save(),
       uart: this.uart.save(),
       now: this.clock.now,
@@ -325,6 +333,7 @@ export class Machine {
     this.#guests.restore(state.guests);
     this.#progress.reset();
     state.interruptFiles?.forEach((files, index) => this.imsic?.harts[index].restore(files));
+    this.aplic?.restore(state.aplic);
     this.firmware.restore(state.firmware);
     this.uart.restore(state.uart);
     this.clock.now = state.now;
@@ -341,6 +350,7 @@ export interface MachineState {
   harts: unknown[];
   guests: SavedGuest[];
   interruptFiles: bigint[][][] | undefined;
+  aplic: unknown;
   firmware: unknown;
   uart: unknown;
   now: bigint;

@@ -44,6 +44,9 @@ test("a login on the console, a reboot and a power-off", async () => {
     await logIn(machine);
     assert.equal(await shell(machine, "nproc"), "2");
     assert.match(await shell(machine, "tty"), /^\/dev\/ttyS0$/);
+    assert.match(await shell(machine, "grep ttyS0 /proc/interrupts"), /APLIC-MSI/);
+    const seconds = Number(await shell(machine, "date +%s"));
+    assert(Math.abs(seconds - Date.now() / 1000) < 3600, `the clock says ${seconds}`);
     assert.equal(await shell(machine, "echo 0 > /sys/devices/system/cpu/cpu1/online; nproc"), "1");
     assert.equal(await shell(machine, "echo 1 > /sys/devices/system/cpu/cpu1/online; nproc"), "2");
     const log = machine.received;

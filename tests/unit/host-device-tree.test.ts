@@ -42,6 +42,7 @@ const module = await compileModule({
       changetype<Hart>(record).id = id;
       machine.setHart(machine.hartCount++, changetype<Hart>(record));
     }
+    export function setAplic(root: usize, aplic: usize): void { changetype<Root>(root).aplic = aplic; }
     export function build(root: usize, block: usize, plan: usize, buffer: usize, capacity: u64): i64 {
       return buildHostTree(changetype<Root>(root), changetype<MachineDescription>(block), changetype<HostTreePlan>(plan),
         buffer, capacity);
@@ -64,6 +65,8 @@ interface HostOptions {
   henvcfg?: bigint;
   vectors?: boolean;
   files?: boolean;
+  /** The APLIC could be taken over. */
+  wired?: boolean;
   capacity?: number;
 }
 
@@ -86,6 +89,7 @@ function hostTree(blob: Uint8Array, host: HostOptions = {}): FdtNode {
   (host.ids ?? [0n, 1n]).forEach((id, index) =>
     calls.addHart(BigInt(ROOT), BigInt(TABLE), BigInt(HARTS + index * 0x1000), id),
   );
+  calls.setAplic(BigInt(ROOT), host.wired ? 1n : 0n);
   const capacity = BigInt(host.capacity ?? calls.bound(BigInt(BLOCK), BigInt(memory.length)));
   assert.equal(capacity % 8n, 0n);
   const size = calls.build(BigInt(ROOT), BigInt(BLOCK), BigInt(PLAN), BigInt(BUFFER), capacity);
@@ -230,6 +234,45 @@ test("the node of the UART says what its driver has to know, and where the conso
   assert.deepEqual(cellsOf(node_, "reg"), cells64(0x1000_0000n, 0x100n));
   assert.deepEqual(cellsOf(node_, "clock-frequency"), [3686400]);
   assert.deepEqual(stringsOf(nodeAt(root, "/chosen")!, "stdout-path"), ["/soc/serial@10000000"]);
+});
+
+test("a host with the APLIC gets the interrupts of its devices", () => {
+  const machineRoot = sampleRoot({
+    harts: 2,
+    devices: [
+      node("interrupt-controller@d000000", {
+        compatible: ["qemu,aplic", "riscv,aplic"],
+        reg: cells64(0xd00_0000n, 0x8000n),
+        "msi-parent": [9],
+        "riscv,num-sources": [96],
+        phandle: [50],
+      }),
+      node("rtc@101000", {
+        compatible: "google,goldfish-rtc",
+        reg: cells64(0x10_1000n, 0x1000n),
+        "interrupt-parent": [51],
+        interrupts: [11, 4],
+      }),
+    ],
+  });
+  nodeAt(machineRoot, "/soc")!.properties.set("interrupt-parent", node("", { a: [50] }).properties.get("a")!);
+  nodeAt(machineRoot, "/soc/serial")!.properties.set("interrupts", node("", { a: [10, 4] }).properties.get("a")!);
+  const blob = buildFdt(machineRoot);
+  const wired = hostTree(blob, { wired: true });
+  const aplic = nodeAt(wired, "/soc/interrupt-controller@d000000")!;
+  assert.deepEqual(stringsOf(aplic, "compatible"), ["riscv,aplic"]);
+  assert.deepEqual(cellsOf(aplic, "reg"), cells64(0xd00_0000n, 0x4000n));
+  assert.deepEqual(
+    ["phandle", "msi-parent", "riscv,num-sources", "#interrupt-cells"].map((name) => cellsOf(aplic, name)[0]),
+    [50, 9, 96, 2],
+  );
+  const serial = nodeAt(wired, "/soc/serial")!;
+  assert.deepEqual([cellsOf(serial, "interrupt-parent"), cellsOf(serial, "interrupts")], [[50], [10, 4]]);
+  assert.equal(nodeAt(wired, "/soc/rtc")!.properties.has("interrupts"), false, "another controller's");
+
+  const polled = hostTree(blob);
+  assert.equal(nodeAt(polled, "/soc/interrupt-controller@d000000"), undefined);
+  assert.equal(nodeAt(polled, "/soc/serial")!.properties.has("interrupts"), false);
 });
 
 test("a hart that is missing keeps the others at their files", () => {
