@@ -3,12 +3,13 @@ import type { DeviceBus } from "./devices.ts";
 import type { Firmware } from "./firmware.ts";
 import type { Hart } from "./hart.ts";
 import type { HypervisorModule } from "./hypervisor-module.ts";
+import { cryptoDoor } from "./crypto-door.ts";
 import { memoryDoor } from "./memory-door.ts";
 import type { PhysicalMemory } from "./physical-memory.ts";
 import { currentVmid, heldPrivilegeIsUser, isFault, translate } from "./translation.ts";
 
 /**
- * The door to the machine, simulated: every import of hypervisor/riscv/hw.ts, on behalf of the hart that executes the hypervisor now.
+ * The door to the machine, simulated: every import of hypervisor/riscv/hw.ts and crypto/hw.ts, on behalf of the hart that executes the hypervisor now.
  */
 export type DoorFunction = (...args: never[]) => unknown;
 
@@ -44,6 +45,7 @@ export function makeDoor(machine: DoorMachine, cacheBlock: number, replacement: 
   const { functions, threadPointer } = memoryDoor(machine.memory, cacheBlock, machine.logWrites);
   const all: DoorFunctions = {
     ...functions,
+    ...cryptoFunctions(functions),
     ...csrFunctions(machine),
     ...deviceFunctions(machine),
     ...fenceFunctions(machine),
@@ -87,7 +89,7 @@ export function checkImports(module: HypervisorModule, door: DoorFunctions, decl
   const absent = declared.filter((name) => !(name in door));
   const problems = [
     ...missing.map((name) => `the hypervisor imports ${name}, which the simulated door does not have`),
-    ...absent.map((name) => `hypervisor/riscv/hw.ts declares ${name}, which the simulated door does not have`),
+    ...absent.map((name) => `${name} is declared, which the simulated door does not have`),
     ...unknown.map((name) => `the simulated door has ${name}, which hypervisor/riscv/hw.ts does not declare`),
   ];
   if (problems.length > 0) throw new MachineFault(problems.join("\n"));
@@ -95,6 +97,11 @@ export function checkImports(module: HypervisorModule, door: DoorFunctions, decl
 
 function u64(value: bigint): bigint {
   return BigInt.asUintN(64, value);
+}
+
+/** The door of the package crypto/. Locals of wasm are not in memory, so there is no stack to wipe. */
+function cryptoFunctions(memory: DoorFunctions): DoorFunctions {
+  return { ...cryptoDoor(), wipeBytes: memory["zeroBytes"], wipeStack: () => {} };
 }
 
 function csrFunctions(machine: DoorMachine): DoorFunctions {

@@ -37,9 +37,10 @@ export function hypervisorModuleFrom(file: string, dataBase: number): Hypervisor
   return { wasm: new WebAssembly.Module(binary), binary, dataBase };
 }
 
-/** Names that the door's declaration lists (hypervisor/riscv/hw.ts). */
+/** Names that the door's declarations list. */
 export function declaredPrimitives(): string[] {
-  const text = readFileSync(path.join(repository, "hypervisor/riscv/hw.ts"), "utf8");
+  const files = ["hypervisor/riscv/hw.ts", "crypto/hw.ts"];
+  const text = files.map((file) => readFileSync(path.join(repository, file), "utf8")).join("");
   return [...text.matchAll(/^export declare function (\w+)/gm)].map(([, name]) => name);
 }
 

@@ -11,15 +11,16 @@ import { LOG_CURSOR, LOG_ENTRY, LOG_KEPT_CURSOR, LOG_WORK } from "./write-log.ts
  */
 
 // Value types, instructions and sections of the WebAssembly binary format.
-const I32 = 0x7f;
-const I64 = 0x7e;
+export const I32 = 0x7f;
+export const I64 = 0x7e;
 const VOID_BLOCK = 0x40;
-const op = {
+export const op = {
   unreachable: 0x00,
   if: 0x04,
   end: 0x0b,
   call: 0x10,
   localGet: 0x20,
+  localSet: 0x21,
   localTee: 0x22,
   globalGet: 0x23,
   globalSet: 0x24,
@@ -41,8 +42,14 @@ const op = {
   i32Or: 0x72,
   i64Add: 0x7c,
   i64Sub: 0x7d,
+  i64Mul: 0x7e,
   i64And: 0x83,
   i64Or: 0x84,
+  i64Xor: 0x85,
+  i64ShrU: 0x88,
+  i64Shl: 0x86,
+  i64Rotr: 0x8a,
+  i64ExtendU: 0xad,
 } as const;
 const MEMORY_COPY = [0xfc, 10, 0, 0];
 const MEMORY_FILL = [0xfc, 11, 0];
@@ -58,8 +65,8 @@ interface DoorFunction {
   code: number[];
 }
 
-const get = (local: number): number[] => [op.localGet, local];
-const i64Const = (value: number): number[] => [op.i64Const, ...signed(value)];
+export const get = (local: number): number[] => [op.localGet, local];
+export const i64Const = (value: number): number[] => [op.i64Const, ...signed(value)];
 
 /** Refuses [local, local + size) outside RAM, and (aligned) an address that is not a multiple of size. */
 function check(memory: PhysicalMemory, local: number, size: number, aligned: boolean): number[] {
@@ -253,13 +260,13 @@ function assemble(functions: DoorFunction[]): Uint8Array {
   ]);
 }
 
-function section(id: number, entries: number[][]): number[] {
+export function section(id: number, entries: number[][]): number[] {
   const content = [...unsigned(entries.length), ...entries.flat()];
   return [id, ...unsigned(content.length), ...content];
 }
 
 /** LEB128. */
-function unsigned(value: number): number[] {
+export function unsigned(value: number): number[] {
   const bytes: number[] = [];
   for (;;) {
     const rest = Math.floor(value / 128);

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import { BuildFailure } from "./failure.ts";
-import type { ImageModule } from "./modules.ts";
+import { doorsOf, headersOf, type ImageModule } from "./modules.ts";
 import type { WasmInfo } from "./wasm-module.ts";
 
 /** Checks on the compiled module. Each failure names the TypeScript function it is about. */
@@ -108,17 +108,19 @@ export function checkInterface(info: WasmInfo, module: ImageModule, root: string
   }
   for (const name of found.keys())
     reasons.push(`${module.entry}: export ${name} is not part of the machine layer's interface`);
-  const declared = declaredPrimitives(readFileSync(path.join(root, module.door), "utf8"));
-  const implemented = implementedPrimitives(machineFolder, ["door.h", ...module.headers]);
-  const own = implementedPrimitives(machineFolder, module.headers);
+  const headers = headersOf(module);
+  const declared = new Map(
+    doorsOf(module).flatMap((door) => [...declaredPrimitives(readFileSync(path.join(root, door), "utf8"))]),
+  );
+  const implemented = implementedPrimitives(machineFolder, ["door.h", ...headers]);
+  const own = implementedPrimitives(machineFolder, headers);
   for (const [name, signature] of declared) {
     const actual = implemented.get(name);
-    if (actual === undefined)
-      reasons.push(`${module.door}: ${name} has no implementation in ${module.headers.join(", ")}`);
+    if (actual === undefined) reasons.push(`${module.door}: ${name} has no implementation in ${headers.join(", ")}`);
     else if (actual !== signature) reasons.push(`${module.door}: ${name} is ${signature}, its C is ${actual}`);
   }
   for (const name of own.keys()) {
-    if (!declared.has(name)) reasons.push(`${module.headers.join(", ")}: ${name} is not declared in ${module.door}`);
+    if (!declared.has(name)) reasons.push(`${headers.join(", ")}: ${name} is not declared in ${module.door}`);
   }
   for (const { module: from, name, signature } of info.imports) {
     if (from === "env" && name === "abort") continue;

@@ -11,7 +11,7 @@ import { checkInterface, readCallGraph, refuseAllocation, refuseMutableGlobals, 
 import { BuildFailure } from "./failure.ts";
 import * as image from "./image.ts";
 import { lintSources } from "./lint.ts";
-import { HYPERVISOR, IMAGE_BASE, TEXT_STEP, workloadModule, type ImageModule } from "./modules.ts";
+import { headersOf, HYPERVISOR, IMAGE_BASE, TEXT_STEP, workloadModule, type ImageModule } from "./modules.ts";
 import { readStackGraph, worstDepths } from "./stack-depth.ts";
 import { readFunctions, readableName, renamings, symbolTable } from "./symbols.ts";
 import { readWasm, type WasmInfo } from "./wasm-module.ts";
@@ -174,7 +174,7 @@ class ModuleBuild {
     const raw = path.join(this.workFolder, "wasm2c.c");
     const wasm2c = path.join(path.dirname(requireFromHere.resolve("wabt/package.json")), "bin", "wasm2c");
     await run(process.execPath, [wasm2c, "--enable-memory64", "-n", MODULE_NAME, this.outputFile("wasm"), "-o", raw]);
-    const { text, names, indirectTargets } = toCSource(readFileSync(raw, "utf8"), info, this.module.headers);
+    const { text, names, indirectTargets } = toCSource(readFileSync(raw, "utf8"), info, headersOf(this.module));
     writeFileSync(this.outputFile("c"), text);
     return { c: this.outputFile("c"), names, indirectTargets };
   }

@@ -7,6 +7,8 @@ export interface ImageModule {
   door: string;
   /** C headers in machine/riscv that implement them. */
   headers: string[];
+  /** Packages that it uses: each has its own list of primitives, and a header in machine/riscv. */
+  packages?: { door: string; header: string }[];
   /** Assembly files in machine/riscv, the start code first. */
   assembly: string[];
   /** Start of the names of TypeScript files that symbols leave out. */
@@ -45,6 +47,7 @@ export const HYPERVISOR: ImageModule = {
   entry: "hypervisor/main.ts",
   door: "hypervisor/riscv/hw.ts",
   headers: ["hw.h"],
+  packages: [{ door: "crypto/hw.ts", header: "crypto.h" }],
   assembly: ["start.S", "trap.S", "extension-state.S"],
   namePrefix: "hypervisor/",
   exports: {
@@ -55,7 +58,7 @@ export const HYPERVISOR: ImageModule = {
     panicTrap: "(u64, u64, u64, u64, u64) => void",
   },
   output: "salus",
-  rawMemoryFolders: ["hypervisor/lib/", "hypervisor/riscv/"],
+  rawMemoryFolders: ["hypervisor/lib/", "hypervisor/riscv/", "crypto/"],
   bootStackSize: STACK_SIZE,
   textRoom: 80 * 1024,
   stacks: [
@@ -67,6 +70,16 @@ export const HYPERVISOR: ImageModule = {
     { what: "the emergency stack", size: EMERGENCY_STACK_SIZE, entries: ["panicTrap"] },
   ],
 };
+
+/** The files with lists of primitives of a module. */
+export function doorsOf({ door, packages = [] }: ImageModule): string[] {
+  return [door, ...packages.map((each) => each.door)];
+}
+
+/** The C headers that implement them. */
+export function headersOf({ headers, packages = [] }: ImageModule): string[] {
+  return [...headers, ...packages.map((each) => each.header)];
+}
 
 /** The test VM `workloads/<name>/main.ts`. */
 export function workloadModule(name: string): ImageModule {
