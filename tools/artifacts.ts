@@ -1,4 +1,5 @@
 import path from "node:path";
+import type { BuildResult } from "./build/index.ts";
 import { packHostImageFile } from "./image/host-image.ts";
 import { buildFolder } from "./repository.ts";
 
@@ -13,6 +14,12 @@ export interface Artifacts {
   hostImage: string;
   /** The test host's own ELF, for a debugger. */
   hostElf: string;
+}
+
+/** The hypervisor that records, for `salus run --record`. */
+export async function buildRecorder(options: ArtifactOptions): Promise<BuildResult> {
+  const { buildRecordingHypervisor } = await import("./build/index.ts");
+  return buildRecordingHypervisor(options);
 }
 
 export interface ArtifactOptions {

@@ -79,6 +79,9 @@ export function bootPrimary(hartId: u64, fdt: usize): u32 {
   consoleInit(description.uart);
 
   logText("Salus, a RISC-V micro hypervisor in TypeScript");
+  if (imageAddress(ImageSymbol.RecordLog) != imageAddress(ImageSymbol.End)) {
+    logText("UNSAFE: this build records all that it reads, secrets included");
+  }
   reportTest("TEST: Salus Boot ", self);
   if (marked) {
     logText("the last run ended without scrubbing: all memory that it left behind has been zeroed");

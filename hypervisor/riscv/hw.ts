@@ -146,4 +146,6 @@ export const enum ImageSymbol {
   BootHart = 11,
   /** Where the caller itself is executing. */
   ProgramCounter = 12,
+  /** Log of the flavour that records what goes through the door; End in all others. */
+  RecordLog = 13,
 }

@@ -18,6 +18,7 @@ export const ImageSymbol = {
   symbolTable: 10,
   bootHart: 11,
   programCounter: 12,
+  recordLog: 13,
 } as const;
 
 const PAGE = 4096;
@@ -47,6 +48,7 @@ export class ImageLayout {
     set(ImageSymbol.bootStackBottom, stackBottom);
     set(ImageSymbol.bootStackTop, end);
     set(ImageSymbol.end, end);
+    set(ImageSymbol.recordLog, end);
     // Nobody looks at what is there.
     set(ImageSymbol.secondaryEntry, IMAGE_BASE + 0x40);
     set(ImageSymbol.trapEntry, IMAGE_BASE + 0x80);

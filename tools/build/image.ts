@@ -4,6 +4,7 @@ import path from "node:path";
 import { promisify } from "node:util";
 import { BuildFailure } from "./failure.ts";
 import { EMERGENCY_STACK_SIZE, IMAGE_BASE, type ImageModule } from "./modules.ts";
+import { recordedEntries } from "./recording-door.ts";
 import type { WasmInfo } from "./wasm-module.ts";
 
 /** From C to an image: gcc, the linker, and the files that they need. */
@@ -84,6 +85,8 @@ export async function compileC(
 
 /** Assembles the machine layer of one module. */
 export async function assemble(module: ImageModule, machineFolder: string, outputFolder: string): Promise<string[]> {
+  // Assembly calls the wrappers instead.
+  const entries = module.recording ? recordedEntries(module.exports).map(({ name }) => name) : [];
   const objects = module.assembly.map((file) => path.join(outputFolder, file.replace(/\.S$/, ".o")));
   await Promise.all(
     module.assembly.map((file, index) =>
@@ -93,6 +96,7 @@ export async function assemble(module: ImageModule, machineFolder: string, outpu
           ...MACHINE_FLAGS,
           `-DBOOT_STACK_SIZE=${module.bootStackSize}`,
           `-DEMERGENCY_STACK_SIZE=${EMERGENCY_STACK_SIZE}`,
+          ...entries.map((name) => `-D${name}=recorded_${name}`),
           `-I${machineFolder}`,
           "-c",
           path.join(machineFolder, file),
@@ -147,10 +151,15 @@ export async function link(
 
 /** Bytes of text of a linked image. */
 export async function textSize(elf: string, folder: string): Promise<number> {
+  return (await symbolAddress(elf, "text_end", folder)) - IMAGE_BASE;
+}
+
+/** Address of a symbol that image.ld defines. */
+export async function symbolAddress(elf: string, name: string, folder: string): Promise<number> {
   const symbols = await runTool("nm", [elf], new Map(), folder);
-  const end = /^([0-9a-f]+) \w text_end$/m.exec(symbols);
-  if (!end) throw new Error("image.ld defines no text_end");
-  return parseInt(end[1], 16) - IMAGE_BASE;
+  const found = new RegExp(`^([0-9a-f]+) \\w ${name}$`, "m").exec(symbols);
+  if (!found) throw new Error(`${elf} has no symbol ${name}`);
+  return parseInt(found[1], 16);
 }
 
 /** Writes the header with every CSR number of `csrFile` and the members of the ImageSymbol of `doorFile`. */

@@ -11,7 +11,16 @@ import { checkInterface, readCallGraph, refuseAllocation, refuseMutableGlobals, 
 import { BuildFailure } from "./failure.ts";
 import * as image from "./image.ts";
 import { lintSources } from "./lint.ts";
-import { headersOf, HYPERVISOR, IMAGE_BASE, TEXT_STEP, workloadModule, type ImageModule } from "./modules.ts";
+import {
+  headersOf,
+  HYPERVISOR,
+  IMAGE_BASE,
+  RECORDING_HYPERVISOR,
+  TEXT_STEP,
+  workloadModule,
+  type ImageModule,
+} from "./modules.ts";
+import { recordingDoor } from "./recording-door.ts";
 import { readStackGraph, worstDepths } from "./stack-depth.ts";
 import { readFunctions, readableName, renamings, symbolTable } from "./symbols.ts";
 import { readWasm, type WasmInfo } from "./wasm-module.ts";
@@ -51,16 +60,25 @@ export interface BuildResult {
   stackDepth: Record<string, number>;
   /** Bytes of the raw image. */
   imageSize: number;
+  /** Where the log of a hypervisor that records begins, and its end. */
+  recordLog?: { start: number; end: number };
   /** False if the last build was still good. */
   rebuilt: boolean;
 }
 
 const requireFromHere = createRequire(import.meta.url);
 const run = promisify(execFile);
+/** Generated beside the other intermediate files. */
+const RECORDING_DOOR = "recording-door.h";
 
 /** Builds the hypervisor: build/<flavour>/salus.{elf,bin,wasm,c}. */
 export function buildHypervisor(options: BuildOptions = {}): Promise<BuildResult> {
   return buildModule(HYPERVISOR, options);
+}
+
+/** Builds the hypervisor that records (docs/debugging.md): build/<flavour>/salus-recording.{elf,bin,wasm,c}. */
+export function buildRecordingHypervisor(options: BuildOptions = {}): Promise<BuildResult> {
+  return buildModule(RECORDING_HYPERVISOR, options);
 }
 
 /** Builds the test VM workloads/<name>/main.ts: build/<flavour>/<name>.{elf,bin,wasm,c}. */
@@ -135,6 +153,10 @@ class ModuleBuild {
     compiled.module.dispose();
     const { c, names, indirectTargets } = await this.step("wasm2c", () => this.writeC(info));
     image.writeDoorLists(path.join(root, "hypervisor/riscv/csr.ts"), path.join(root, module.door), this.workFolder);
+    if (module.recording) {
+      const door = recordingDoor(readFileSync(path.join(root, module.door), "utf8"), module.exports);
+      writeFileSync(path.join(this.workFolder, RECORDING_DOOR), door);
+    }
     const objects = await this.step("gcc", async () => {
       const includes = [this.workFolder, this.machineFolder];
       const [start, main, memory, data] = await Promise.all([
@@ -170,11 +192,15 @@ class ModuleBuild {
     return info;
   }
 
+  private headers(): string[] {
+    return [...headersOf(this.module), ...(this.module.recording ? [RECORDING_DOOR] : [])];
+  }
+
   private async writeC(info: WasmInfo): Promise<Omit<CSource, "text"> & { c: string }> {
     const raw = path.join(this.workFolder, "wasm2c.c");
     const wasm2c = path.join(path.dirname(requireFromHere.resolve("wabt/package.json")), "bin", "wasm2c");
     await run(process.execPath, [wasm2c, "--enable-memory64", "-n", MODULE_NAME, this.outputFile("wasm"), "-o", raw]);
-    const { text, names, indirectTargets } = toCSource(readFileSync(raw, "utf8"), info, headersOf(this.module));
+    const { text, names, indirectTargets } = toCSource(readFileSync(raw, "utf8"), info, this.headers());
     writeFileSync(this.outputFile("c"), text);
     return { c: this.outputFile("c"), names, indirectTargets };
   }
@@ -203,6 +229,7 @@ class ModuleBuild {
       stackDepth,
       imageSize: readFileSync(bin).length,
       rebuilt: true,
+      ...(this.module.recording ? { recordLog: await this.recordLog(elf) } : {}),
     };
     writeRecord(this.recordFile, { inputs: compiled.inputs, files, textRoom, result });
     return result;
@@ -217,7 +244,7 @@ class ModuleBuild {
       const wasmName = names.get(symbol.replace(/\..*/, ""));
       return wasmName === undefined ? symbol : readableName(wasmName, this.module, files);
     };
-    const roots = Object.keys(this.module.exports);
+    const roots = [...Object.keys(this.module.exports), ...this.module.stacks.flatMap(({ entries }) => entries)];
     const depths = worstDepths(readStackGraph(graphs, indirectTargets), roots, readable);
     const failures: string[] = [];
     for (const { entries, size, what } of this.module.stacks) {
@@ -228,6 +255,11 @@ class ModuleBuild {
     }
     if (failures.length > 0) throw new BuildFailure(...failures);
     return Object.fromEntries([...depths].map(([name, { bytes }]) => [name, bytes]));
+  }
+
+  private async recordLog(elf: string): Promise<{ start: number; end: number }> {
+    const address = (name: string): Promise<number> => image.symbolAddress(elf, name, this.workFolder);
+    return { start: await address("image_RecordLog"), end: await address("image_End") };
   }
 
   private outputFile(extension: string): string {

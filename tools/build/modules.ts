@@ -22,6 +22,8 @@ export interface ImageModule {
   bootStackSize: number;
   /** Expected size of text, a multiple of TEXT_STEP. A wrong one costs a second compilation, nothing else. */
   textRoom: number;
+  /** Wraps everything that goes through the door in code that records it (recording-door.ts). */
+  recording?: boolean;
   /** Stacks, with the entries that can be on each at the same time. */
   stacks: { what: string; size: number; entries: string[] }[];
 }
@@ -80,6 +82,21 @@ export function doorsOf({ door, packages = [] }: ImageModule): string[] {
 export function headersOf({ headers, packages = [] }: ImageModule): string[] {
   return [...headers, ...packages.map((each) => each.header)];
 }
+
+/**
+ * The hypervisor that records what goes through its door: the same TypeScript with another machine layer. Not for anything but debugging: what it reads of
+ * guests lies in its log.
+ */
+export const RECORDING_HYPERVISOR: ImageModule = {
+  ...HYPERVISOR,
+  name: "recording hypervisor",
+  headers: ["hw.h", "recorder.h"],
+  assembly: [...HYPERVISOR.assembly, "record-log.S"],
+  output: "salus-recording",
+  textRoom: 96 * 1024,
+  recording: true,
+  stacks: HYPERVISOR.stacks.map((stack) => ({ ...stack, entries: stack.entries.map((entry) => `recorded_${entry}`) })),
+};
 
 /** The test VM `workloads/<name>/main.ts`. */
 export function workloadModule(name: string): ImageModule {

@@ -21,6 +21,8 @@ export interface RunFlags extends MachineFlags {
   timeout: number;
   plain?: boolean;
   verbose?: boolean;
+  /** Records the run in that file. */
+  record?: string;
 }
 
 /** What only a Linux host has. */

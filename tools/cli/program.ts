@@ -16,6 +16,7 @@ import type { ExploreFlags } from "./commands/explore.ts";
 import type { FuzzFlags } from "./commands/fuzz.ts";
 import type { GdbFlags } from "./commands/gdb.ts";
 import type { MutantFlags } from "./commands/mutants.ts";
+import type { ReplayFlags } from "./commands/replay.ts";
 import type { TestFlags } from "./commands/test.ts";
 
 /** The command line: which commands there are, and what they take. Commands are loaded when they are run. */
@@ -31,6 +32,7 @@ export interface Commands {
   build(flags: { debug?: boolean }): Outcome;
   run(flags: RunFlags): Outcome;
   runLinux(flags: LinuxFlags): Outcome;
+  replay(file: string, flags: ReplayFlags): Outcome;
   gdb(flags: GdbFlags): Outcome;
   image(host: string, guest: string, flags: { output: string }): Outcome;
   test(names: string[], flags: TestFlags): Outcome;
@@ -47,6 +49,7 @@ const COMMANDS: Commands = {
   build: async (flags) => (await import("./commands/build.ts")).build(flags),
   run: async (flags) => (await import("./commands/run.ts")).runTellus(flags),
   runLinux: async (flags) => (await import("./commands/run-linux.ts")).runLinux(flags),
+  replay: async (file, flags) => (await import("./commands/replay.ts")).replay(file, flags),
   gdb: async (flags) => (await import("./commands/gdb.ts")).debugTellus(flags),
   image: async (host, guest, flags) => (await import("./commands/image.ts")).image(host, guest, flags),
   test: async (names, flags) => (await import("./commands/test.ts")).test(names, flags),
@@ -128,6 +131,7 @@ function describe(commands: Commands, done: (outcome: boolean) => void): Command
     .option("--verbose", "the lines of firmware and kernel too")
     .optionsGroup("Options for tellus:")
     .option("--guest-image <file>", "a composite host image to run instead of the built one")
+    .option("--record <file>", "write all that the hypervisor reads there, to be replayed; unsafe, on one hart only")
     .optionsGroup("Options for linux:")
     .option(
       "--kernel <image>",
@@ -146,6 +150,14 @@ function describe(commands: Commands, done: (outcome: boolean) => void): Command
     .action(async (what: string, flags: LinuxFlags) =>
       done(await (what === "linux" ? commands.runLinux(flags) : commands.run(flags))),
     );
+
+  program
+    .command("replay")
+    .description("play a run that was recorded into the hypervisor's module, up to the first difference")
+    .argument("<file>", "what `salus run --record` wrote")
+    .option("--module <file>", "play it into another module (wasm), compiled for the same addresses")
+    .option("--json", "one line of JSON at the end")
+    .action(async (file: string, flags: ReplayFlags) => done(await commands.replay(file, flags)));
 
   const gdb = program
     .command("gdb")

@@ -8,7 +8,7 @@ export const MIB = 1024 * 1024;
 const GIB = 1024 * MIB;
 
 /** First address of RAM on QEMU's `virt`. */
-const RAM_BASE = 0x8000_0000;
+export const RAM_BASE = 0x8000_0000;
 /** Where Salus's users have always put the host image: 1 GiB + 2 MiB into RAM. */
 export const HOST_IMAGE_ADDRESS = 0xc020_0000;
 /** The place in a machine with less RAM: behind the firmware and the hypervisor. */
@@ -65,6 +65,8 @@ export interface Boot {
   sshPort?: number;
   /** A machine that restarts when it is told to, in place of ending. */
   reboots?: boolean;
+  /** A file that RAM is kept in, so that it can be read when the machine is gone. */
+  memoryFile?: string;
 }
 
 /**
@@ -89,9 +91,15 @@ export function hostImageAddress(memoryMiB: number, imageBytes: number): number 
  * @throws UsageError if the parts of the machine do not fit together
  */
 export function qemuArguments(machine: Machine, boot: Boot): string[] {
-  const args = ["-M", `virt,aia=aplic-imsic,aia-guests=${GUEST_INTERRUPT_FILES}`];
+  const memory = boot.memoryFile === undefined ? "" : ",memory-backend=ram";
+  const args = ["-M", `virt,aia=aplic-imsic,aia-guests=${GUEST_INTERRUPT_FILES}${memory}`];
   args.push("-cpu", machine.cpu, "-smp", String(machine.harts), "-m", `${machine.memoryMiB}M`);
   args.push(...numaArguments(machine));
+  if (boot.memoryFile !== undefined) {
+    if (machine.numaNodes !== 1) throw new UsageError("memory that is kept in a file has one NUMA node");
+    const file = boot.memoryFile.replaceAll(",", ",,");
+    args.push("-object", `memory-backend-file,id=ram,size=${machine.memoryMiB}M,mem-path=${file},share=on`);
+  }
   args.push("-nographic", ...(boot.reboots ? [] : ["-no-reboot"]), ...imageArguments(machine, boot));
   if (boot.arguments) args.push("-append", boot.arguments);
   if (machine.iommu) args.push("-device", IOMMU_DEVICE);

@@ -23,6 +23,8 @@ const GDB_PORT = 1234;
 export async function runLinux(flags: LinuxFlags, environment: NodeJS.ProcessEnv = process.env): Promise<boolean> {
   if (flags.guestImage !== undefined)
     throw new UsageError("--guest-image is for tellus; a kernel is given by --kernel");
+  if (flags.record !== undefined)
+    throw new UsageError("--record is for tellus: its log has room for minutes, not for a kernel");
   const machine = machineFrom(flags);
   const tools = await ensureTools({
     needs: flags.bare ? ["qemu"] : ["compiler", "qemu"],

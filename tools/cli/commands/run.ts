@@ -4,6 +4,7 @@ import { UsageError } from "../../failure.ts";
 import { qemuArguments, type Boot } from "../../qemu/machine.ts";
 import { Presenter } from "../../qemu/presenter.ts";
 import { runQemu } from "../../qemu/runner.ts";
+import { RecordingSession } from "../../qemu/recording-session.ts";
 import { ensureTools, type Need } from "../../setup/index.ts";
 import { coloursFor } from "../../terminal.ts";
 import { machineFrom, qemuChoice, type MachineFlags, type RunFlags } from "../machine-options.ts";
@@ -15,7 +16,33 @@ import { progress } from "../report.ts";
  * @returns true if all went well
  */
 export async function runTellus(flags: RunFlags): Promise<boolean> {
-  const prepared = await prepare(flags);
+  if (flags.record !== undefined) return runAndRecord(flags, flags.record);
+  return present(flags, await prepare(flags));
+}
+
+/** The log comes before the host's image, which is 1 GiB into RAM then. */
+const LEAST_MEMORY_MIB = 1280;
+
+/** The same with the hypervisor that records. */
+async function runAndRecord(flags: RunFlags, file: string): Promise<boolean> {
+  const machine = machineFrom({ ...flags, smp: flags.smp ?? 1 });
+  if (machine.harts !== 1) throw new UsageError("a recording is of a machine with one hart (--smp 1)");
+  if (machine.memoryMiB < LEAST_MEMORY_MIB) {
+    throw new UsageError(`a recording takes a machine with ${LEAST_MEMORY_MIB} MiB of memory or more`);
+  }
+  const session = await RecordingSession.begin({ flavour: flags.debug ? "debug" : "release", log: progress });
+  try {
+    const prepared = await prepare({ ...flags, smp: 1 }, session);
+    const succeeded = await present(flags, prepared);
+    const { log, cutOff } = session.save(file, machine.memoryMiB);
+    process.stdout.write(`${log.length} bytes were recorded in ${file}${cutOff ? ", then the log was full" : ""}\n`);
+    return succeeded;
+  } finally {
+    session.end();
+  }
+}
+
+async function present(flags: RunFlags, prepared: Prepared): Promise<boolean> {
   const presenter = new Presenter({
     write: (line) => process.stdout.write(`${line}\n`),
     colours: coloursFor(process.stdout, flags.plain),
@@ -45,7 +72,10 @@ export interface Prepared {
  *
  * @throws Failure, BuildFailure
  */
-export async function prepare(flags: MachineFlags & { guestImage?: string }): Promise<Prepared> {
+export async function prepare(
+  flags: MachineFlags & { guestImage?: string },
+  recording?: RecordingSession,
+): Promise<Prepared> {
   const machine = machineFrom(flags);
   const needs: Need[] = ["compiler", "qemu"];
   const otherImage = flags.guestImage === undefined ? undefined : imageOf(flags.guestImage);
@@ -54,12 +84,14 @@ export async function prepare(flags: MachineFlags & { guestImage?: string }): Pr
 
   let hypervisor: string;
   let artifacts: Artifacts | undefined;
-  if (otherImage) hypervisor = await buildHypervisorOnly(options);
+  if (otherImage && recording) hypervisor = recording.hypervisor;
+  else if (otherImage) hypervisor = await buildHypervisorOnly(options);
   else {
     artifacts = await buildArtifacts(options);
-    hypervisor = artifacts.hypervisor;
+    hypervisor = recording?.hypervisor ?? artifacts.hypervisor;
   }
   const boot: Boot = { hypervisor, hostImage: otherImage ?? imageOf(artifacts!.hostImage) };
+  if (recording) boot.memoryFile = recording.memoryFile;
   if (flags.append !== undefined) boot.arguments = flags.append;
   return { qemu: tools.qemu!, arguments: qemuArguments(machine, boot), hypervisor, hostElf: artifacts?.hostElf };
 }
