@@ -63,6 +63,17 @@ export class Root {
   /** Aplic (devices/aplic.ts), 0 if the host has none. */
   aplic: usize;
 
+  /** Array of PciSegment (devices/pci/segment.ts). */
+  pciSegments: usize;
+  pciSegmentCount: u32;
+  /** Spin lock of what the host may change in PCI functions. */
+  pciLock: u32;
+
+  /** Array of Iommu (devices/iommu/iommu.ts). */
+  iommus: usize;
+  iommuCount: u32;
+  reserved2: u32;
+
   /** OptionalState bits (vm/csr-policy.ts): state of a VM that only some machines have. */
   optionalState: u64;
 

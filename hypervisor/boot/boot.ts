@@ -29,6 +29,7 @@ import {
   vectorBytes,
 } from "./harts";
 import { buildHostTree, HostTreePlan } from "./host-device-tree";
+import { createPciDevices, logPci } from "./host-pci";
 import { offeredFeatures } from "./host-isa";
 import { LayoutError, layoutErrorText, planHostLayout } from "./host-layout";
 import {
@@ -40,6 +41,7 @@ import {
   NO_TREE_PLACE,
   placeHostTree,
 } from "./host-vm";
+import { createIommus } from "./iommus";
 import { kernelSpan } from "./kernel-image";
 import { enterKernelMap } from "./kernel-map";
 import { buildKernelMap } from "./kernel-ranges";
@@ -100,10 +102,13 @@ export function bootPrimary(hartId: u64, fdt: usize): u32 {
   moveImages(plan.layout);
   fence();
   startSecondaries(root, self);
+  createPciDevices(root, description, plan.own);
   createPageMap(root, plan);
   createHostVm(root, plan);
+  createIommus(root, description, plan.own);
   logModes(plan, root);
   logDevices(description, root);
+  logPci(root);
   plan.deadline = armBootTimer(root);
   return continueBoot(self);
 }

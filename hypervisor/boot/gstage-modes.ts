@@ -13,11 +13,16 @@ const SV48X4_LEVELS: u32 = 4;
 /** Least number of G-stage levels (3: Sv39x4, 4: Sv48x4, 5: Sv57x4) that reaches all addresses below `end` and that the hart has; 0 if none. */
 export function gstageLevels(end: u64): u32 {
   for (let levels = MIN_LEVELS; levels <= MAX_LEVELS; levels++) {
-    // Two bits more than the first-stage mode of the same depth.
-    const bits = <u64>(12 + 9 * levels + 2);
-    if (end <= (<u64>1) << bits && hasLevels(levels)) return levels;
+    if (end <= gstageReach(levels) && hasLevels(levels)) return levels;
   }
   return 0;
+}
+
+/** First gpa beyond the reach of that many levels. */
+export function gstageReach(levels: u32): u64 {
+  // Two bits more than the first-stage mode of the same depth.
+  const bits = <u64>(12 + 9 * levels + 2);
+  return (<u64>1) << bits;
 }
 
 /** Most levels that the hart has; 0 if G-stage translation is missing. */

@@ -37,6 +37,7 @@ import {
   TreeWriter,
 } from "./device-tree/writer";
 import { putHostDevices } from "./host-devices";
+import { hasPci, pciTreeBound, putPciBridges } from "./host-pci";
 import { putHostIsa } from "./host-isa";
 import { IntervalList } from "./interval-list";
 import { HartDescription, MachineDescription, NO_NUMA_NODE } from "./machine-description";
@@ -45,7 +46,7 @@ import { HartDescription, MachineDescription, NO_NUMA_NODE } from "./machine-des
  * The device tree of the host VM, made from nothing: it names what the host really has, so no node of the
  * firmware's tree comes through by oversight.
  *
- *     / chosen (arguments, initrd, seed, console) | memory@... | cpus / cpu@0.., cpu-map | distance-map | soc / UART, clock, IMSIC
+ *     / chosen (arguments, initrd, seed, console) | memory@... | cpus / cpu@0.., cpu-map | distance-map | soc / UART, clock, IMSIC, PCI
  *
  * The timer is Sstc or SBI TIME, IPIs the IMSIC or SBI IPI. A host without the UART has a console by SBI (DBCN).
  */
@@ -78,7 +79,14 @@ export function hostTreeBound(description: MachineDescription, memoryRanges: u64
   const map = cpuMap(description);
   const topology: u64 = map == 0 ? 0 : nodeBytes(description.fdt, map) + stringsSize(description.fdt);
   return (
-    (fixed + topology + imsic + description.hartCount * cpu + memoryRanges * 192 + distanceBytes(description) + 7) &
+    (fixed +
+      topology +
+      imsic +
+      pciTreeBound(description) +
+      description.hartCount * cpu +
+      memoryRanges * 192 +
+      distanceBytes(description) +
+      7) &
     ~(<u64>7)
   );
 }
@@ -275,14 +283,16 @@ function putDistances(writer: TreeWriter, description: MachineDescription): void
 // ---- Devices and interrupts
 
 function putSoc(writer: TreeWriter, root: Root, description: MachineDescription, plan: HostTreePlan): void {
-  if (plan.interruptFiles == 0 && description.hostUart == 0 && description.hostRtc == 0) return;
+  const hasFiles = plan.interruptFiles != 0;
+  if (!hasFiles && description.hostUart == 0 && description.hostRtc == 0 && !hasPci(root)) return;
   beginNode(writer, "soc");
   putString(writer, "compatible", "simple-bus");
   putNumber32(writer, "#address-cells", 2);
   putNumber32(writer, "#size-cells", 2);
   putEmpty(writer, "ranges");
   putHostDevices(writer, description, root.aplic != 0);
-  if (plan.interruptFiles != 0) putImsic(writer, root, description);
+  if (hasFiles) putImsic(writer, root, description);
+  putPciBridges(writer, root, hasFiles ? description.imsicPhandle : 0);
   endNode(writer);
 }
 

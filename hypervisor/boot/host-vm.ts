@@ -1,5 +1,6 @@
 import { alignDown, alignUp, maximum, minimum } from "../lib/arithmetic";
 import { filePage } from "../devices/imsic-file";
+import { pciSegment } from "../devices/pci/segment";
 import { Hart } from "../hart";
 import { mapRange } from "../memory/gstage";
 import { initFileRecords } from "../memory/interrupt-files";
@@ -115,7 +116,19 @@ export function createHostVm(root: Root, plan: MemoryPlan): Vm {
       mapOrFail(vm, filePage(hart, file - 1), filePage(hart, file), PAGE_SIZE);
     }
   }
+  mapPciWindows(root, vm);
   return vm;
+}
+
+/** The host's part of the windows of PCI, at their own addresses. */
+function mapPciWindows(root: Root, vm: Vm): void {
+  for (let i: u32 = 0; i < root.pciSegmentCount; i++) {
+    const segment = pciSegment(root, i);
+    for (let w: u32 = 0; w < segment.windowCount; w++) {
+      const window = segment.window(w);
+      if (window.hostSize != 0) mapOrFail(vm, window.base, window.base, window.hostSize);
+    }
+  }
 }
 
 function mapOrFail(vm: Vm, gpa: u64, hpa: u64, length: u64): void {

@@ -12,6 +12,7 @@ import {
   mapKernelList,
   mapKernelRange,
 } from "./kernel-map";
+import { nextPlatformIommu, platformRegisters } from "./describe-iommu";
 import { MemoryPlan } from "./memory-plan";
 import { HART_STACK_STRIDE } from "./own-memory";
 
@@ -59,6 +60,17 @@ export function buildKernelMap(plan: MemoryPlan): u64 {
   }
   if (description.aplic != 0) {
     mapKernelRange(map, description.aplic, description.aplic + APLIC_SIZE, KERNEL_READ_WRITE);
+  }
+  for (let i: u32 = 0; i < description.pciSegmentCount; i++) {
+    const segment = description.pciSegment(i);
+    if (segment.ecam != 0) mapKernelRange(map, segment.ecam, segment.ecam + segment.ecamSize(), KERNEL_READ_WRITE);
+    for (let w: u32 = 0; w < segment.windowCount; w++) {
+      const window = segment.window(w);
+      mapKernelRange(map, window.base + window.hostSize, window.base + window.size, KERNEL_READ_WRITE);
+    }
+  }
+  for (let node = nextPlatformIommu(description, 0); node != 0; node = nextPlatformIommu(description, node)) {
+    mapDevice(map, platformRegisters(description, node));
   }
   return kernelMapSatp(map);
 }

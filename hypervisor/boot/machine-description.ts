@@ -1,3 +1,4 @@
+import { PciSegment } from "../devices/pci/segment";
 import { zeroBytes } from "../riscv/hw";
 import { treeCheck, TreeError } from "./device-tree/check";
 
@@ -6,13 +7,14 @@ import { describeDevices } from "./describe-devices";
 import { cpuCount, describeHarts } from "./describe-harts";
 import { describeImsic, imsicRegionCount, supervisorImsic } from "./describe-imsic";
 import { describeHostDevices } from "./host-devices";
+import { describePci, pciDescriptionBytes } from "./describe-pci";
 import { describeMemory, memoryRangeCount, reservedRangeCount } from "./describe-memory";
 
 /**
  * What boot needs to know about the machine, taken once from the firmware's device tree into records of our own.
  *
  *     describeSize(fdt) bytes, given by the caller:
- *     | MachineDescription | HartDescription ... | MemoryRange ... | ReservedRange ... | ImsicRegion ... |
+ *     | MachineDescription | HartDescription ... | MemoryRange ... | ReservedRange ... | ImsicRegion ... | PciSegment ... |
  *
  * Capacities come from counting in the tree. Texts (boot arguments, ISA) stay in the tree and are pointed at, so the tree has to
  * stay where it is for as long as the description is used.
@@ -86,6 +88,20 @@ export class MachineDescription {
   imsicGuestIdentities: u32;
   /** Guest files of each hart that the regions have pages for: those of the hart with the fewest. */
   imsicGuestFiles: u64;
+
+  // ---- PCI; these records stay in use after boot
+  pciSegments: usize;
+  pciSegmentCount: u32;
+  /** Functions of all segments (boot/survey.ts). */
+  pciFunctionCount: u32;
+  /** IOMMUs, platform devices and PCI functions (boot/survey.ts). */
+  iommuCount: u32;
+  reserved0: u32;
+
+  /** Host bridge `index` (< pciSegmentCount). */
+  pciSegment(index: u32): PciSegment {
+    return changetype<PciSegment>(this.pciSegments + <usize>index * offsetof<PciSegment>());
+  }
 
   /** Hart `index` (< hartCount), in the order of the tree. */
   hart(index: u64): HartDescription {
@@ -196,7 +212,8 @@ export function describeSize(fdt: usize): u64 {
     cpuCount(fdt) * <u64>offsetof<HartDescription>() +
     memoryRangeCount(fdt) * <u64>offsetof<MemoryRange>() +
     reservedRangeCount(fdt) * <u64>offsetof<ReservedRange>() +
-    imsicRegionCount(fdt, supervisorImsic(fdt)) * <u64>offsetof<ImsicRegion>()
+    imsicRegionCount(fdt, supervisorImsic(fdt)) * <u64>offsetof<ImsicRegion>() +
+    pciDescriptionBytes(fdt)
   );
 }
 
@@ -217,7 +234,8 @@ export function describe(fdt: usize, block: usize): MachineDescription {
   description.memory = description.harts + <usize>cpuCount(fdt) * offsetof<HartDescription>();
   description.reserved = description.memory + <usize>memoryRangeCount(fdt) * offsetof<MemoryRange>();
   description.imsicRegions = description.reserved + <usize>reservedRangeCount(fdt) * offsetof<ReservedRange>();
-  const end = description.imsicRegions + <usize>imsicRegionCount(fdt, description.imsicNode) * offsetof<ImsicRegion>();
+  const pci = description.imsicRegions + <usize>imsicRegionCount(fdt, description.imsicNode) * offsetof<ImsicRegion>();
+  const end = pci + <usize>pciDescriptionBytes(fdt);
   zeroBytes(<u64>description.harts, <u64>(end - description.harts));
 
   let error = describeMemory(description);
@@ -228,6 +246,7 @@ export function describe(fdt: usize, block: usize): MachineDescription {
     describeAplic(description);
     describeHostDevices(description);
   }
+  if (error == DescribeError.None) describePci(description, pci);
   description.error = error;
   return description;
 }

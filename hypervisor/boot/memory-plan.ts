@@ -1,11 +1,14 @@
 import { APLIC_SIZE } from "../devices/aplic";
 import { alignDown, alignUp, maximum } from "../lib/arithmetic";
+import { REGISTERS_SIZE } from "../devices/iommu/registers";
 import { ImageSymbol, imageAddress } from "../riscv/hw";
 import { PAGE_SIZE } from "../riscv/pte";
 import { BootAllocator } from "./boot-allocator";
+import { nextPlatformIommu, platformRegisters } from "./describe-iommu";
 import { memoryRangeCount, reservedRangeCount } from "./describe-memory";
 import { treeSize } from "./device-tree/reader";
 import { CHUNK_SIZE, HostLayout, hostLayoutBytes } from "./host-layout";
+import { iommuPages } from "./iommus";
 import { IntervalList, initIntervalList, intervalListBytes } from "./interval-list";
 import { kernelMapLevels, kernelMapTables } from "./kernel-map";
 import { MachineDescription } from "./machine-description";
@@ -41,8 +44,10 @@ export class MemoryPlan {
   firstEnd: u64;
   ownStart: u64;
   ownEnd: u64;
-  /** First address beyond everything that has one: RAM and devices. */
+  /** First address beyond everything of ours that has one: RAM and devices. */
   physicalEnd: u64;
+  /** First address beyond that and the windows of PCI. */
+  hostEnd: u64;
   /** Levels of the kernel map and of the host's G-stage. */
   mapLevels: u64;
   gstageLevels: u32;
@@ -118,6 +123,7 @@ export function beginMemoryPlan(
   plan.kept.add(firstStart, firstEnd);
   plan.busy.append(<u64>fdt, <u64>fdt + treeSize(fdt));
   plan.physicalEnd = maximum(end, devicesEnd(description));
+  plan.hostEnd = maximum(plan.physicalEnd, pciEnd(description));
   plan.mapLevels = kernelMapLevels(plan.physicalEnd);
   return plan;
 }
@@ -133,6 +139,31 @@ function devicesEnd(description: MachineDescription): u64 {
   for (let i: u64 = 0; i < description.imsicRegionCount; i++) {
     const region = description.imsicRegion(i);
     end = maximum(end, region.base + region.size);
+  }
+  for (let i: u32 = 0; i < description.pciSegmentCount; i++) {
+    const segment = description.pciSegment(i);
+    if (segment.ecam != 0) end = maximum(end, segment.ecam + segment.ecamSize());
+    for (let w: u32 = 0; w < segment.windowCount; w++) {
+      // The end of a window is ours if it holds a device of ours.
+      const window = segment.window(w);
+      if (window.hostSize != window.size) end = maximum(end, window.base + window.size);
+    }
+  }
+  for (let node = nextPlatformIommu(description, 0); node != 0; node = nextPlatformIommu(description, node)) {
+    end = maximum(end, platformRegisters(description, node) + REGISTERS_SIZE);
+  }
+  return end;
+}
+
+/** First address beyond the windows of PCI. */
+function pciEnd(description: MachineDescription): u64 {
+  let end: u64 = 0;
+  for (let i: u32 = 0; i < description.pciSegmentCount; i++) {
+    const segment = description.pciSegment(i);
+    for (let w: u32 = 0; w < segment.windowCount; w++) {
+      const window = segment.window(w);
+      end = maximum(end, window.base + window.size);
+    }
   }
   return end;
 }
@@ -153,8 +184,14 @@ export function placeOwnMemory(plan: MemoryPlan, vlenb: u64, treeBytes: u64): u6
   own.ramRanges = plan.ram.count;
   own.layoutBytes = hostLayoutBytes(plan.ram.count, plan.kept.count + 1);
   own.treeBytes = treeBytes;
-  // Each stretch of RAM between reserved ones, the parts of the image, each IMSIC region, three devices.
-  const mapped = plan.ram.count + plan.reserved.count + 4 + description.imsicRegionCount + 3;
+  own.pciFunctions = <u64>description.pciFunctionCount;
+  own.iommus = <u64>description.iommuCount;
+  own.iommuPageCount = iommuPages(description);
+  // Each stretch of RAM between reserved ones, the parts of the image, each IMSIC region, three devices, each segment of PCI, each IOMMU, the ends
+  // of the windows.
+  let regions = description.imsicRegionCount + 3 + <u64>description.pciSegmentCount + own.iommus;
+  for (let i: u32 = 0; i < description.pciSegmentCount; i++) regions += <u64>description.pciSegment(i).windowCount;
+  const mapped = plan.ram.count + plan.reserved.count + 4 + regions;
   own.kernelTables = kernelMapTables(plan.mapLevels, mapped, plan.physicalEnd, own.harts * HART_STACK_STRIDE);
   own.gstageTables = gstageTables(plan, <u64>plan.gstageLevels);
   const bytes = ownMemoryBytes(own, plan.allocator);
@@ -198,6 +235,25 @@ function gstageTables(plan: MemoryPlan, levels: u64): u64 {
   }
   if (description.hostUart != 0) tables += tablesFor(description.hostUart, description.hostUart + PAGE_SIZE, levels);
   if (description.hostRtc != 0) tables += tablesFor(description.hostRtc, description.hostRtc + PAGE_SIZE, levels);
+  for (let i: u32 = 0; i < description.pciSegmentCount; i++) {
+    const segment = description.pciSegment(i);
+    for (let w: u32 = 0; w < segment.windowCount; w++) {
+      const window = segment.window(w);
+      if (window.size != 0) tables += tablesForWindow(window.base, window.base + window.size, levels);
+    }
+  }
+  return tables;
+}
+
+/** Tables for a range that is mapped by the largest leaves for ever: small ones only at its two ends. */
+function tablesForWindow(start: u64, end: u64, levels: u64): u64 {
+  const ends: u64 = 2;
+  const large: u64 = 2;
+  let tables = ends * large;
+  for (let level = large; level + 1 < levels; level++) {
+    const span = 21 + 9 * level;
+    tables += ((end - 1) >> span) - (start >> span) + 1;
+  }
   return tables;
 }
 

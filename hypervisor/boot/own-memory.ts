@@ -4,6 +4,9 @@ import { Aplic } from "../devices/aplic";
 import { ImsicGeometry } from "../devices/imsic";
 import { Hart } from "../hart";
 import { FILE_RECORDS } from "../memory/interrupt-files";
+import { DirectoryPages } from "../devices/iommu/directory";
+import { Iommu } from "../devices/iommu/iommu";
+import { functionSize } from "../devices/pci/function";
 import { MemoryRange, pageMapBytes } from "../memory/page-map";
 import { PAGE_SIZE } from "../riscv/pte";
 import { Root } from "../root";
@@ -33,6 +36,11 @@ export class OwnMemory {
   /** Page-table pages of the kernel map and of the host's G-stage, without its root. */
   kernelTables: u64;
   gstageTables: u64;
+  /** Functions of PCI devices. */
+  pciFunctions: u64;
+  /** IOMMUs, and pages for them. */
+  iommus: u64;
+  iommuPageCount: u64;
 
   // ---- where each is
   root: usize;
@@ -60,6 +68,12 @@ export class OwnMemory {
   ranges: usize;
   pageRecords: usize;
   vmSlots: usize;
+  /** Records of PCI functions. */
+  pciRecords: usize;
+  /** Records of IOMMUs, of their pages, and the pages. */
+  iommuRecords: usize;
+  directoryPages: usize;
+  iommuPages: usize;
   layout: usize;
   /** HostTreePlan, and the host's device tree while it is made. */
   treePlan: usize;
@@ -105,6 +119,7 @@ export function divideOwnMemory(own: OwnMemory, allocator: BootAllocator): void 
   own.gstageRoot = allocator.take(GSTAGE_ROOT_SIZE, GSTAGE_ROOT_SIZE);
   own.gstageTablePages = allocator.take(own.gstageTables * PAGE_SIZE, PAGE_SIZE);
   own.kernelTablePages = allocator.take(own.kernelTables * PAGE_SIZE, PAGE_SIZE);
+  own.iommuPages = allocator.take(own.iommuPageCount * PAGE_SIZE, PAGE_SIZE);
   own.stacks = allocator.take(own.harts * HART_STACK_STRIDE, PAGE_SIZE);
   own.workPages = allocator.take(own.harts * WORK_PAGES * PAGE_SIZE, PAGE_SIZE);
   own.pageRecords = allocator.take(pageMapBytes(own.ramBytes), PAGE_SIZE);
@@ -122,6 +137,9 @@ export function divideOwnMemory(own: OwnMemory, allocator: BootAllocator): void 
   own.vcpuTable = allocator.take(own.harts * sizeof<usize>(), CACHE_LINE);
   own.measurements = allocator.take(MEASUREMENT_BYTES, CACHE_LINE);
   own.ranges = allocator.take(own.ramRanges * <u64>offsetof<MemoryRange>(), CACHE_LINE);
+  own.pciRecords = allocator.take(own.pciFunctions * <u64>functionSize(), CACHE_LINE);
+  own.iommuRecords = allocator.take(own.iommus * <u64>offsetof<Iommu>(), CACHE_LINE);
+  own.directoryPages = allocator.take(<u64>offsetof<DirectoryPages>(), 8);
   own.layout = allocator.take(own.layoutBytes, CACHE_LINE);
   own.treePlan = allocator.take(<u64>offsetof<HostTreePlan>(), CACHE_LINE);
   own.tree = allocator.take(own.treeBytes, CACHE_LINE);

@@ -24,6 +24,8 @@ const MAX_GUEST_FILES: u64 = 63;
 
 /** Identity of the interrupt that one hart sends another. */
 const IPI_IDENTITY: u64 = 1;
+/** Identity of the interrupts of devices that we drive (IOMMUs). */
+export const DEVICE_IDENTITY: u64 = 2;
 /** Offset of seteipnum_le in a file's page: the identity written there becomes pending. */
 export const SETEIPNUM: u64 = 0;
 /** stopei: the identity is in bits 26:16. */
@@ -37,7 +39,7 @@ export const EIE0: u64 = 0xc0;
 
 const HOST_GUEST_FILE: u64 = 1;
 
-/** Claims of one call: a hart's file has one identity enabled, so more than two or three are a broken machine. */
+/** Claims of one call: a hart's file has two identities enabled, so more than two or three are a broken machine. */
 const MAX_CLAIMS: u32 = 64;
 
 /**
@@ -90,7 +92,7 @@ export function guestIdentities(root: Root): u64 {
 }
 
 /**
- * Prepares the files of the hart that runs this: ours delivers nothing but interrupts from other harts; the host's is empty and off.
+ * Prepares the files of the hart that runs this: ours delivers nothing but interrupts from other harts and devices of ours; the host's is empty and off.
  */
 export function setupHartImsic(hart: Hart): void {
   const root = hart.root;
@@ -100,7 +102,7 @@ export function setupHartImsic(hart: Hart): void {
     writeOwn(EIE0 + (i >> 5), 0);
     writeOwn(EIP0 + (i >> 5), 0);
   }
-  writeOwn(EIE0, 1 << IPI_IDENTITY);
+  writeOwn(EIE0, (1 << IPI_IDENTITY) | (1 << DEVICE_IDENTITY));
   writeOwn(EITHRESHOLD, 0);
   writeOwn(EIDELIVERY, 1);
   const files = root.guestFileMask;
@@ -113,13 +115,14 @@ export function sendIpi(hart: Hart): void {
   mmioWrite32(hart.imsicPage + SETEIPNUM, <u32>IPI_IDENTITY);
 }
 
-/** Claims everything that is pending in this hart's own file; returns how many were not interrupts from other harts. */
+/** Claims everything that is pending in this hart's own file; returns how many were neither from other harts nor from devices of ours. */
 export function claimAll(): u64 {
   let strays: u64 = 0;
   for (let claims: u32 = 0; claims < MAX_CLAIMS; claims++) {
     const top = csrSwap(STOPEI, 0);
     if (top == 0) break;
-    if (top >> TOPEI_IDENTITY_SHIFT != IPI_IDENTITY) strays++;
+    const identity = top >> TOPEI_IDENTITY_SHIFT;
+    if (identity != IPI_IDENTITY && identity != DEVICE_IDENTITY) strays++;
   }
   return strays;
 }

@@ -1,3 +1,5 @@
+import { invalidateDevices, oldestDeviceVersion } from "../devices/iommu/commands";
+import { reportFaults } from "../devices/iommu/faults";
 import { Hart, NO_VM, thisHart } from "../hart";
 import { HGATP, HGATP_VMID_SHIFT } from "../riscv/csr";
 import {
@@ -14,7 +16,7 @@ import {
 } from "../riscv/hw";
 import { SBI_ALREADY_STARTED } from "../sbi/errors";
 import { Vcpu } from "../vm/vcpu";
-import { Vm } from "../vm/vm";
+import { Vm, VmKind } from "../vm/vm";
 
 /**
  * Who may still hold old translations: the convert / fence / use protocol (CoVE 0.7 §9.3.2).
@@ -27,6 +29,9 @@ import { Vm } from "../vm/vm";
  *
  * Order (Dekker): an entering hart stores its announcement, fences, and reads the version again; a fencing hart raises the version,
  * fences, and reads the announcements. One of the two sees the other.
+ *
+ * Devices of the host translate by the same tables. Each IOMMU announces, like a hart, the version before which it has forgotten everything
+ * (devices/iommu/commands.ts); it is told to by the hart that raises the version.
  */
 
 // @ts-ignore: decorator
@@ -42,7 +47,10 @@ export function currentVersion(vm: Vm): u64 {
   return read64(versionAddress(vm));
 }
 
-/** Oldest version that any hart inside `vm` has entered with; the current version if none is inside. */
+/**
+ * Oldest version that any hart inside `vm` has entered with, or that an IOMMU may remember something of; the current version if there is
+ * neither.
+ */
 export function minVersion(vm: Vm): u64 {
   const root = thisHart().root;
   let oldest = loadAcquire64(versionAddress(vm));
@@ -53,7 +61,26 @@ export function minVersion(vm: Vm): u64 {
     const entered = read64(hart + offsetof<Hart>("enteredVersion"));
     if (entered < oldest) oldest = entered;
   }
+  if (root.iommuCount != 0 && vm.kind == VmKind.Host) oldest = min<u64>(oldest, oldestDeviceVersion(root));
   return oldest;
+}
+
+/**
+ * Devices of the host forget translations older than the current version: the part of IOMMUs in a fence. An IOMMU that is slow has not announced it on
+ * return, and the fence is not complete; the next call looks again.
+ */
+export function refreshDevices(vm: Vm): void {
+  const root = thisHart().root;
+  if (root.iommuCount == 0 || vm.kind != VmKind.Host) return;
+  invalidateDevices(root, loadAcquire64(versionAddress(vm)));
+  reportFaults(root);
+}
+
+/** The same, unless they have. */
+export function refreshOldDevices(vm: Vm): void {
+  const root = thisHart().root;
+  if (root.iommuCount == 0 || vm.kind != VmKind.Host) return;
+  if (oldestDeviceVersion(root) < loadAcquire64(versionAddress(vm))) refreshDevices(vm);
 }
 
 /**

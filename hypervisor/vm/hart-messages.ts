@@ -1,4 +1,5 @@
 import { claimAll, sendIpi, setupHartImsic } from "../devices/imsic";
+import { reportFaults } from "../devices/iommu/faults";
 import { Hart, HartRequest, thisHart } from "../hart";
 import { Root } from "../root";
 import { IRQ_SSI, SIE, SIP } from "../riscv/csr";
@@ -48,10 +49,11 @@ export function sendRequestToRunner(root: Root, vcpu: Vcpu, requests: u64): void
   if (index < root.hartCount) sendRequest(root.hart(index), requests);
 }
 
-/** This hart has taken the interrupt of another one; `serveRequests` follows. */
+/** This hart has taken the interrupt of another one, or of a device of ours; `serveRequests` follows. */
 export function acknowledgeInterrupt(hart: Hart): void {
   if (hart.root.imsic != 0) hart.strayInterrupts += claimAll();
   else csrClear(SIP, SIP_SSIP);
+  if (hart.root.iommuCount != 0) reportFaults(hart.root);
 }
 
 /** Requests that wait for this hart. */

@@ -38,6 +38,7 @@ import { FETCH_FAULTED, fetchInstruction } from "./fetch";
 import { offerGuestExternal, ownFileRaised } from "./guest-external";
 import { acknowledgeInterrupt } from "./hart-messages";
 import { accessAplic } from "./host-aplic";
+import { accessConfigSpace } from "./host-config-space";
 import { emulateHostCsr } from "./host-csr";
 import { injectException } from "./inject";
 import { accessMmio } from "./mmio";
@@ -90,6 +91,7 @@ function guestPageFault(hart: Hart, vcpu: Vcpu, cause: u64): void {
     // stval is the guest's virtual address (hstatus.GVA), whichever stage of the walk failed.
     if (mappedByNow(hart, vcpu, gpa)) return;
     if (cause != EXC_INST_GUEST_PAGE && accessAplic(hart, vcpu, cause, gpa)) return;
+    if (cause != EXC_INST_GUEST_PAGE && accessConfigSpace(hart, vcpu, cause, gpa)) return;
     return injectException(accessFault(cause), csrRead(STVAL));
   }
   switch (regionOf(vm, gpa)) {

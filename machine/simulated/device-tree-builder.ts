@@ -2,6 +2,8 @@ import type { TreeNode } from "./device-tree-blob.ts";
 import { cells64, treeNode, writeDeviceTree } from "./device-tree-blob.ts";
 import type { Imsic } from "./imsic.ts";
 import type { MachineOptions } from "./machine-options.ts";
+import type { PciHost } from "./pci.ts";
+import { ECAM_BASE, PCI_IO_WINDOW, PCI_WINDOW } from "./pci.ts";
 
 /**
  * The device tree that the firmware of a simulated machine hands over: what QEMU's virt board and OpenSBI would write for the same
@@ -15,8 +17,8 @@ const UART_BASE = 0x1000_0000;
 const FINISHER_BASE = 0x10_0000;
 
 /** The tree itself, for tests that change it before it is written. */
-export function machineTree(options: MachineOptions, imsic: Imsic | undefined): TreeNode {
-  const children = [chosen(options), cpus(options), ...memory(options), reserved(options), soc(options, imsic)];
+export function machineTree(options: MachineOptions, imsic: Imsic | undefined, pci?: PciHost): TreeNode {
+  const children = [chosen(options), cpus(options), ...memory(options), reserved(options), soc(options, imsic, pci)];
   return treeNode(
     "",
     { "#address-cells": [2], "#size-cells": [2], compatible: "riscv-virtio", model: "simulated" },
@@ -24,8 +26,8 @@ export function machineTree(options: MachineOptions, imsic: Imsic | undefined): 
   );
 }
 
-export function machineTreeBlob(options: MachineOptions, imsic: Imsic | undefined): Uint8Array {
-  return writeDeviceTree(machineTree(options, imsic), options.bootHart);
+export function machineTreeBlob(options: MachineOptions, imsic: Imsic | undefined, pci?: PciHost): Uint8Array {
+  return writeDeviceTree(machineTree(options, imsic, pci), options.bootHart);
 }
 
 function chosen(options: MachineOptions): TreeNode {
@@ -125,7 +127,7 @@ function reserved(options: MachineOptions): TreeNode {
   return treeNode("reserved-memory", { "#address-cells": [2], "#size-cells": [2], ranges: true }, [firmware]);
 }
 
-function soc(options: MachineOptions, imsic: Imsic | undefined): TreeNode {
+function soc(options: MachineOptions, imsic: Imsic | undefined, pci: PciHost | undefined): TreeNode {
   const children = [
     treeNode("serial@10000000", {
       compatible: "ns16550a",
@@ -168,9 +170,28 @@ function soc(options: MachineOptions, imsic: Imsic | undefined): TreeNode {
       }),
     );
   }
+  if (pci) children.push(pciBridge(pci));
   return treeNode(
     "soc",
     { "#address-cells": [2], "#size-cells": [2], compatible: "simple-bus", ranges: true },
     children,
   );
+}
+
+function pciBridge(pci: PciHost): TreeNode {
+  return treeNode(`pci@${ECAM_BASE.toString(16)}`, {
+    compatible: "pci-host-ecam-generic",
+    device_type: "pci",
+    "#address-cells": [3],
+    "#size-cells": [2],
+    reg: cells64(ECAM_BASE, pci.size),
+    "bus-range": [0, pci.buses - 1],
+    "linux,pci-domain": [0],
+    "dma-coherent": true,
+    "msi-parent": [IMSIC_PHANDLE],
+    ranges: [
+      ...[0x0100_0000, 0, 0, ...cells64(PCI_IO_WINDOW.base, PCI_IO_WINDOW.size)],
+      ...[0x0200_0000, ...cells64(PCI_WINDOW.base, PCI_WINDOW.base, PCI_WINDOW.size)],
+    ],
+  });
 }

@@ -1,3 +1,5 @@
+import type { PciFunctionSpec } from "./pci.ts";
+
 /**
  * What a simulated machine consists of. Everything has a default, so a test names only what it is about.
  */
@@ -56,6 +58,8 @@ export interface MachineOptions {
   hostImage: { base: number; bytes: Uint8Array } | undefined;
   /** Boot arguments of the host. */
   bootArguments: string;
+  /** PCI functions on the root bus; undefined: no PCI. */
+  pci: PciFunctionSpec[] | undefined;
 }
 
 export const RAM_BASE = 0x8000_0000;
@@ -87,6 +91,7 @@ const DEFAULTS: MachineOptions = {
   timebase: 10_000_000,
   hostImage: { base: RAM_BASE + 8 * MiB, bytes: PLACEHOLDER_IMAGE },
   bootArguments: "",
+  pci: undefined,
 };
 
 /** `given` with the defaults for the rest. */

@@ -20,11 +20,14 @@ import { Imsic } from "./imsic.ts";
 import type { MachineOptions } from "./machine-options.ts";
 import { machineOptions } from "./machine-options.ts";
 import { OperationExecutor, describeOperation, interruptCause } from "./operation-executor.ts";
+import { PciHost, PciWindowDevice } from "./pci.ts";
 import { PhysicalMemory } from "./physical-memory.ts";
 import { RecordView } from "./record-layout.ts";
 
 /** Where the firmware leaves the device tree: 2 MiB below the end of the first range of RAM. */
 const TREE_FROM_END = 0x20_0000;
+/** Buses that configuration space has room for. */
+const PCI_BUSES = 8;
 /** Ticks that pass with a step of a hart, and with a turn of a waiting loop. */
 const STEP_TICKS = 1n;
 const PAUSE_TICKS = 1000n;
@@ -58,6 +61,7 @@ export class Machine {
   readonly finisher = new TestFinisher();
   readonly imsic: Imsic | undefined;
   readonly aplic: Aplic | undefined;
+  readonly pci: PciHost | undefined;
   readonly devices: DeviceBus;
   readonly executor: OperationExecutor;
   readonly image: ImageLayout;
@@ -90,15 +94,17 @@ export class Machine {
     this.firmware = new Firmware(options, this.memory, this.uart);
     if (options.guestFiles !== undefined) this.imsic = new Imsic(options.harts.length, options.guestFiles);
     if (this.imsic && options.aplicSources > 0) this.aplic = new Aplic(this.imsic, options.aplicSources);
+    if (options.pci) this.pci = new PciHost(options.pci, PCI_BUSES);
     this.devices = new DeviceBus([
       ...[this.uart, this.finisher],
       ...(this.imsic ? [new ImsicDevice(this.imsic)] : []),
       ...(this.aplic ? [this.aplic] : []),
+      ...(this.pci ? [this.pci, new PciWindowDevice(this.pci)] : []),
     ]);
     this.executor = new OperationExecutor(this.memory, this.devices);
     this.#progress = new GuestProgress(this.#guests, this.executor);
     this.image = new ImageLayout(setup.module);
-    this.#deviceTree = setup.deviceTree ?? machineTreeBlob(options, this.imsic);
+    this.#deviceTree = setup.deviceTree ?? machineTreeBlob(options, this.imsic, this.pci);
     this.harts = options.harts.map(
       (id, index) =>
         new Hart(id, index, options, this.memory, this.clock, this.imsic?.harts[index], (hart, name, args) =>
@@ -322,6 +328,7 @@ export class Machine {
       aplic: this.aplic?.save(),
       firmware: this.firmware.save(),
       uart: this.uart.save(),
+      pci: this.pci?.save(),
       now: this.clock.now,
       ended: this.ended,
     };
@@ -336,6 +343,7 @@ export class Machine {
     this.aplic?.restore(state.aplic);
     this.firmware.restore(state.firmware);
     this.uart.restore(state.uart);
+    this.pci?.restore(state.pci);
     this.clock.now = state.now;
     this.ended = state.ended;
   }
@@ -353,6 +361,7 @@ export interface MachineState {
   aplic: unknown;
   firmware: unknown;
   uart: unknown;
+  pci: unknown;
   now: bigint;
   ended: MachineEnded | undefined;
 }

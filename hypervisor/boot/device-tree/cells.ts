@@ -76,7 +76,7 @@ export function deviceSize(fdt: usize, node: u32, index: u64): u64 {
 }
 
 /** hpa of [address, address + size) on `bus`, or NO_ADDRESS. */
-function toCpuAddress(fdt: usize, bus: u32, address: u64, size: u64): u64 {
+export function toCpuAddress(fdt: usize, bus: u32, address: u64, size: u64): u64 {
   // The root's children have CPU addresses; every turn goes one level up, so the tree's depth bounds it.
   for (let parent = parentOf(fdt, bus); parent != 0; parent = parentOf(fdt, bus)) {
     address = throughRanges(fdt, bus, parent, address, size);

@@ -1,6 +1,6 @@
 import { Hart } from "../../hart";
 import { checkPageRange, splitForBatches } from "../../memory/claims";
-import { initiateFence, refreshAddressSpace } from "../../memory/fence";
+import { initiateFence, refreshAddressSpace, refreshDevices, refreshOldDevices } from "../../memory/fence";
 import { Vcpu } from "../../vm/vcpu";
 import { Vm, VmKind } from "../../vm/vm";
 import { SBI_INVALID_ADDRESS } from "../errors";
@@ -45,15 +45,18 @@ function begin(caller: Vcpu, kind: RangeKind, gpa: u64, pages: u64): i64 {
  * others do by TsmLocalFence or by running a TVM. ALREADY_STARTED while an earlier fence is not complete.
  */
 export function tsmInitiateFence(hart: Hart, caller: Vcpu): i64 {
+  refreshOldDevices(caller.vm);
   const started = initiateFence(caller.vm);
   if (started != 0) return started;
   refreshAddressSpace(hart, caller);
+  refreshDevices(caller.vm);
   return 0;
 }
 
 /** COVH 4, TsmLocalFence(): this hart catches up with the fences of its VM (CoVE 0.7 §9.4.5). */
 export function tsmLocalFence(hart: Hart, caller: Vcpu): i64 {
   refreshAddressSpace(hart, caller);
+  refreshOldDevices(caller.vm);
   return 0;
 }
 

@@ -1,7 +1,7 @@
 import { Hart } from "../../hart";
 import { lockAcquire, lockRelease } from "../../lib/spinlock";
 import { contiguousFrom, lockOfVm } from "../../memory/claims";
-import { minVersion } from "../../memory/fence";
+import { minVersion, refreshDevices } from "../../memory/fence";
 import { NOT_MAPPED, leafSize, translate } from "../../memory/gstage";
 import {
   BATCH,
@@ -104,6 +104,8 @@ export function carryOn(hart: Hart, caller: Vcpu): i64 {
     if (caller.rangeStep == RangeStep.None) break;
     if (long && mustGiveWay(hart)) return callAgain();
   }
+  // A device that tried in between may remember that nothing was there.
+  if (caller.rangeKind == RangeKind.Reclaim) refreshDevices(caller.vm);
   const vm = caller.rangeVm;
   if (vm != null) {
     lockAcquire(lockOfVm(vm));

@@ -1,0 +1,136 @@
+import { probeFunctions } from "../devices/pci/probe";
+import { pciSegment, PciSegment, PciSpace, PciWindow } from "../devices/pci/segment";
+import { putPciAddress } from "../devices/pci/address";
+import { functionSize } from "../devices/pci/function";
+import { Root } from "../root";
+import { beginLine, endLine, putChar, putDecimal, putHex, putText } from "../devices/console";
+import {
+  beginNodeAt,
+  beginProperty,
+  endNode,
+  endProperty,
+  putCell,
+  putCells64,
+  putEmpty,
+  putNumber32,
+  putString,
+  TreeWriter,
+} from "./device-tree/writer";
+import { logText } from "./boot-log";
+import { MachineDescription, NO_NUMA_NODE } from "./machine-description";
+import { OwnMemory } from "./own-memory";
+
+/**
+ * PCI at boot: the records of all functions, which the host will see, and the host bridges in its device tree.
+ */
+
+/** Makes the records of all functions in own.pciRecords. Our map is in use; nobody else uses PCI yet. */
+export function createPciDevices(root: Root, description: MachineDescription, own: OwnMemory): void {
+  root.pciSegments = description.pciSegments;
+  root.pciSegmentCount = description.pciSegmentCount;
+  let records = own.pciRecords;
+  let left = <u32>own.pciFunctions;
+  for (let i: u32 = 0; i < root.pciSegmentCount; i++) {
+    const segment = pciSegment(root, i);
+    if (segment.ecam == 0) continue;
+    segment.functions = records;
+    probeFunctions(segment, left);
+    left -= segment.functionCount;
+    records += <usize>segment.functionCount * functionSize();
+  }
+}
+
+/** One line for each host bridge, and one for each function that is hidden because it is odd. */
+export function logPci(root: Root): void {
+  if (hasPci(root) && root.iommuCount == 0) {
+    logText("no IOMMU: PCI devices of the host stay without bus mastering (DMA and MSI)");
+  }
+  for (let i: u32 = 0; i < root.pciSegmentCount; i++) {
+    const segment = pciSegment(root, i);
+    beginLine();
+    putText("salus: PCI segment ");
+    putDecimal(<u64>segment.domain);
+    if (segment.ecam == 0) {
+      putText(": not usable as the device tree describes it");
+    } else {
+      putText(" at ");
+      putHex(segment.ecam);
+      putText(", functions: ");
+      putDecimal(<u64>segment.functionCount);
+      putText(", buses: ");
+      putDecimal(<u64>(segment.usedBus - segment.firstBus + 1));
+    }
+    endLine();
+    for (let f: u32 = 0; f < segment.functionCount && segment.oddCount != 0; f++) {
+      const pci = segment.function(f);
+      if (pci.odd == 0) continue;
+      beginLine();
+      putText("salus:   ");
+      putPciAddress(segment.domain, pci.address);
+      putText(" is hidden from the host: its registers make no sense (");
+      putDecimal(<u64>pci.odd);
+      putChar(0x29);
+      endLine();
+    }
+  }
+}
+
+/** Bytes that the host's device tree may need for its host bridges. */
+export function pciTreeBound(description: MachineDescription): u64 {
+  let bytes: u64 = 0;
+  for (let i: u32 = 0; i < description.pciSegmentCount; i++) {
+    bytes += 640 + 28 * <u64>description.pciSegment(i).windowCount;
+  }
+  return bytes;
+}
+
+/** Whether the host gets a bridge at all. */
+export function hasPci(root: Root): bool {
+  for (let i: u32 = 0; i < root.pciSegmentCount; i++) {
+    if (pciSegment(root, i).ecam != 0) return true;
+  }
+  return false;
+}
+
+/** The host bridges. `imsicPhandle`: where their devices' messages go, 0 if the host has no interrupt files. */
+export function putPciBridges(writer: TreeWriter, root: Root, imsicPhandle: u32): void {
+  for (let i: u32 = 0; i < root.pciSegmentCount; i++) {
+    const segment = pciSegment(root, i);
+    if (segment.ecam != 0) putBridge(writer, segment, imsicPhandle);
+  }
+}
+
+function putBridge(writer: TreeWriter, segment: PciSegment, imsicPhandle: u32): void {
+  beginNodeAt(writer, "pci", segment.ecam);
+  putString(writer, "compatible", "pci-host-ecam-generic");
+  putString(writer, "device_type", "pci");
+  putNumber32(writer, "#address-cells", 3);
+  putNumber32(writer, "#size-cells", 2);
+  putNumber32(writer, "linux,pci-domain", segment.domain);
+  beginProperty(writer, "reg");
+  putCells64(writer, segment.ecam);
+  putCells64(writer, segment.ecamSize());
+  endProperty(writer);
+  beginProperty(writer, "bus-range");
+  putCell(writer, segment.firstBus);
+  putCell(writer, segment.lastBus);
+  endProperty(writer);
+  beginProperty(writer, "ranges");
+  for (let i: u32 = 0; i < segment.windowCount; i++) putWindow(writer, segment.window(i));
+  endProperty(writer);
+  if (segment.coherent != 0) putEmpty(writer, "dma-coherent");
+  if (imsicPhandle != 0) putNumber32(writer, "msi-parent", imsicPhandle);
+  if (segment.numaNode != NO_NUMA_NODE) putNumber32(writer, "numa-node-id", segment.numaNode);
+  endNode(writer);
+}
+
+const SPACE_SHIFT: u32 = 24;
+const PREFETCHABLE: u32 = 1 << 30;
+
+function putWindow(writer: TreeWriter, window: PciWindow): void {
+  if (window.hostSize == 0 || window.space == PciSpace.None) return;
+  putCell(writer, (window.space << SPACE_SHIFT) | (window.prefetchable != 0 ? PREFETCHABLE : 0));
+  putCells64(writer, window.busAddress);
+  putCells64(writer, window.base);
+  putCells64(writer, window.hostSize);
+}
