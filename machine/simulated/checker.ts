@@ -1,3 +1,4 @@
+import { checkDma } from "./dma-checker.ts";
 import { InvariantViolation, hex } from "./errors.ts";
 import type { Hart } from "./hart.ts";
 import type { MappedPage, PageRecord, RangeCall, VmState } from "./hypervisor-state.ts";
@@ -59,6 +60,7 @@ export class Checker {
     view.vms.forEach((vm) => this.#checkVm(view, vm));
     this.#checkLocks(view);
     checkTlbs(this.machine, view);
+    checkDma(this.machine, view);
     this.#previous = view.records;
   }
 

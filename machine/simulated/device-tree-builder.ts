@@ -1,6 +1,8 @@
 import type { TreeNode } from "./device-tree-blob.ts";
 import { cells64, treeNode, writeDeviceTree } from "./device-tree-blob.ts";
 import type { Imsic } from "./imsic.ts";
+import type { Iommu } from "./iommu.ts";
+import { IOMMU_REGISTERS, PLATFORM_IOMMU } from "./iommu.ts";
 import type { MachineOptions } from "./machine-options.ts";
 import type { PciHost } from "./pci.ts";
 import { ECAM_BASE, PCI_IO_WINDOW, PCI_WINDOW } from "./pci.ts";
@@ -17,8 +19,14 @@ const UART_BASE = 0x1000_0000;
 const FINISHER_BASE = 0x10_0000;
 
 /** The tree itself, for tests that change it before it is written. */
-export function machineTree(options: MachineOptions, imsic: Imsic | undefined, pci?: PciHost): TreeNode {
-  const children = [chosen(options), cpus(options), ...memory(options), reserved(options), soc(options, imsic, pci)];
+export function machineTree(options: MachineOptions, imsic: Imsic | undefined, pci?: PciHost, iommu?: Iommu): TreeNode {
+  const children = [
+    chosen(options),
+    cpus(options),
+    ...memory(options),
+    reserved(options),
+    soc(options, imsic, pci, iommu),
+  ];
   return treeNode(
     "",
     { "#address-cells": [2], "#size-cells": [2], compatible: "riscv-virtio", model: "simulated" },
@@ -26,8 +34,13 @@ export function machineTree(options: MachineOptions, imsic: Imsic | undefined, p
   );
 }
 
-export function machineTreeBlob(options: MachineOptions, imsic: Imsic | undefined, pci?: PciHost): Uint8Array {
-  return writeDeviceTree(machineTree(options, imsic, pci), options.bootHart);
+export function machineTreeBlob(
+  options: MachineOptions,
+  imsic: Imsic | undefined,
+  pci?: PciHost,
+  iommu?: Iommu,
+): Uint8Array {
+  return writeDeviceTree(machineTree(options, imsic, pci, iommu), options.bootHart);
 }
 
 function chosen(options: MachineOptions): TreeNode {
@@ -127,7 +140,7 @@ function reserved(options: MachineOptions): TreeNode {
   return treeNode("reserved-memory", { "#address-cells": [2], "#size-cells": [2], ranges: true }, [firmware]);
 }
 
-function soc(options: MachineOptions, imsic: Imsic | undefined, pci: PciHost | undefined): TreeNode {
+function soc(options: MachineOptions, imsic: Imsic | undefined, pci?: PciHost, iommu?: Iommu): TreeNode {
   const children = [
     treeNode("serial@10000000", {
       compatible: "ns16550a",
@@ -170,7 +183,8 @@ function soc(options: MachineOptions, imsic: Imsic | undefined, pci: PciHost | u
       }),
     );
   }
-  if (pci) children.push(pciBridge(pci));
+  if (iommu && iommu.options.function === undefined) children.push(platformIommu());
+  if (pci) children.push(pciBridge(pci, iommu));
   return treeNode(
     "soc",
     { "#address-cells": [2], "#size-cells": [2], compatible: "simple-bus", ranges: true },
@@ -178,20 +192,53 @@ function soc(options: MachineOptions, imsic: Imsic | undefined, pci: PciHost | u
   );
 }
 
-function pciBridge(pci: PciHost): TreeNode {
-  return treeNode(`pci@${ECAM_BASE.toString(16)}`, {
-    compatible: "pci-host-ecam-generic",
-    device_type: "pci",
-    "#address-cells": [3],
-    "#size-cells": [2],
-    reg: cells64(ECAM_BASE, pci.size),
-    "bus-range": [0, pci.buses - 1],
-    "linux,pci-domain": [0],
-    "dma-coherent": true,
-    "msi-parent": [IMSIC_PHANDLE],
-    ranges: [
-      ...[0x0100_0000, 0, 0, ...cells64(PCI_IO_WINDOW.base, PCI_IO_WINDOW.size)],
-      ...[0x0200_0000, ...cells64(PCI_WINDOW.base, PCI_WINDOW.base, PCI_WINDOW.size)],
-    ],
+const IOMMU_PHANDLE = 0x2000;
+
+function platformIommu(): TreeNode {
+  return treeNode(`iommu@${PLATFORM_IOMMU.toString(16)}`, {
+    compatible: "riscv,iommu",
+    reg: cells64(PLATFORM_IOMMU, IOMMU_REGISTERS),
+    "#iommu-cells": [1],
+    phandle: [IOMMU_PHANDLE],
   });
+}
+
+function pciBridge(pci: PciHost, iommu: Iommu | undefined): TreeNode {
+  const own = iommu?.options.function;
+  const children: TreeNode[] = [];
+  if (own !== undefined) {
+    children.push(
+      treeNode(`iommu@${own.toString(16)}`, {
+        compatible: "riscv,pci-iommu",
+        reg: [own << 8, 0, 0, 0, 0],
+        "#iommu-cells": [1],
+        phandle: [IOMMU_PHANDLE],
+      }),
+    );
+  }
+  // All requester ids but the IOMMU's own.
+  const map =
+    own === undefined
+      ? [0, IOMMU_PHANDLE, 0, 0x1_0000]
+      : [...[0, IOMMU_PHANDLE, 0, own], ...[own + 1, IOMMU_PHANDLE, own + 1, 0xffff - own]];
+  return treeNode(
+    `pci@${ECAM_BASE.toString(16)}`,
+    {
+      compatible: "pci-host-ecam-generic",
+      device_type: "pci",
+      "#address-cells": [3],
+      "#size-cells": [2],
+      reg: cells64(ECAM_BASE, pci.size),
+      "bus-range": [0, pci.buses - 1],
+      "linux,pci-domain": [0],
+      "dma-coherent": true,
+      "msi-parent": [IMSIC_PHANDLE],
+      ...(iommu ? { "iommu-map": map } : {}),
+      ranges: [
+        ...[0x0100_0000, 0, 0, ...cells64(PCI_IO_WINDOW.base, PCI_IO_WINDOW.size)],
+        ...[0x0200_0000, ...cells64(PCI_WINDOW.base, PCI_WINDOW.base, PCI_WINDOW.size)],
+      ],
+    },
+    children,
+  );
 }

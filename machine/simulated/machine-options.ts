@@ -1,3 +1,4 @@
+import type { IommuOptions } from "./iommu.ts";
 import type { PciFunctionSpec } from "./pci.ts";
 
 /**
@@ -60,6 +61,8 @@ export interface MachineOptions {
   bootArguments: string;
   /** PCI functions on the root bus; undefined: no PCI. */
   pci: PciFunctionSpec[] | undefined;
+  /** An IOMMU that all PCI functions are behind. */
+  iommu: IommuOptions | undefined;
 }
 
 export const RAM_BASE = 0x8000_0000;
@@ -92,6 +95,7 @@ const DEFAULTS: MachineOptions = {
   hostImage: { base: RAM_BASE + 8 * MiB, bytes: PLACEHOLDER_IMAGE },
   bootArguments: "",
   pci: undefined,
+  iommu: undefined,
 };
 
 /** `given` with the defaults for the rest. */

@@ -20,6 +20,8 @@ import { Imsic } from "./imsic.ts";
 import type { MachineOptions } from "./machine-options.ts";
 import { machineOptions } from "./machine-options.ts";
 import { OperationExecutor, describeOperation, interruptCause } from "./operation-executor.ts";
+import { Iommu } from "./iommu.ts";
+import type { PciFunctionSpec } from "./pci.ts";
 import { PciHost, PciWindowDevice } from "./pci.ts";
 import { PhysicalMemory } from "./physical-memory.ts";
 import { RecordView } from "./record-layout.ts";
@@ -62,6 +64,7 @@ export class Machine {
   readonly imsic: Imsic | undefined;
   readonly aplic: Aplic | undefined;
   readonly pci: PciHost | undefined;
+  readonly iommu: Iommu | undefined;
   readonly devices: DeviceBus;
   readonly executor: OperationExecutor;
   readonly image: ImageLayout;
@@ -94,17 +97,20 @@ export class Machine {
     this.firmware = new Firmware(options, this.memory, this.uart);
     if (options.guestFiles !== undefined) this.imsic = new Imsic(options.harts.length, options.guestFiles);
     if (this.imsic && options.aplicSources > 0) this.aplic = new Aplic(this.imsic, options.aplicSources);
-    if (options.pci) this.pci = new PciHost(options.pci, PCI_BUSES);
+    if (options.iommu) this.iommu = new Iommu(options.iommu, this.memory);
+    if (options.pci) this.pci = new PciHost(functionsOf(options, this.iommu), PCI_BUSES);
     this.devices = new DeviceBus([
       ...[this.uart, this.finisher],
       ...(this.imsic ? [new ImsicDevice(this.imsic)] : []),
       ...(this.aplic ? [this.aplic] : []),
+      ...(this.iommu && this.iommu.options.function === undefined ? [this.iommu] : []),
       ...(this.pci ? [this.pci, new PciWindowDevice(this.pci)] : []),
     ]);
+    if (this.iommu) this.iommu.message = (hpa, value) => this.devices.write(BigInt(hpa), 4, BigInt(value));
     this.executor = new OperationExecutor(this.memory, this.devices);
     this.#progress = new GuestProgress(this.#guests, this.executor);
     this.image = new ImageLayout(setup.module);
-    this.#deviceTree = setup.deviceTree ?? machineTreeBlob(options, this.imsic, this.pci);
+    this.#deviceTree = setup.deviceTree ?? machineTreeBlob(options, this.imsic, this.pci, this.iommu);
     this.harts = options.harts.map(
       (id, index) =>
         new Hart(id, index, options, this.memory, this.clock, this.imsic?.harts[index], (hart, name, args) =>
@@ -196,6 +202,26 @@ export class Machine {
   /** The vCPU that is in the hart's machine registers; the hart is in a guest. */
   contextOf(hart: Hart): GuestContext {
     return this.#guests.contextOf(hart);
+  }
+
+  // ---- devices
+
+  /**
+   * The PCI function with that requester id writes 4 bytes to the address, or reads them: undefined if it is no bus master or was blocked.
+   */
+  dma(id: number, address: number | bigint, write?: number): number | undefined {
+    const pci = this.pci?.all().find((each) => each.id === id)?.pci;
+    if (!pci?.master) return undefined;
+    const gpa = BigInt(address);
+    const found = this.iommu ? this.iommu.translate(id, gpa, write !== undefined) : { hpa: Number(gpa) };
+    if ("cause" in found) return undefined;
+    const { hpa } = found;
+    if (!this.memory.contains(hpa, 4)) {
+      if (write !== undefined) this.devices.write(BigInt(hpa), 4, BigInt(write));
+      return write ?? Number(this.devices.read(BigInt(hpa), 4));
+    }
+    if (write !== undefined) this.memory.writeNumber(hpa, 4, BigInt(write));
+    return this.memory.read32(hpa);
   }
 
   // ---- steps
@@ -329,6 +355,7 @@ export class Machine {
       firmware: this.firmware.save(),
       uart: this.uart.save(),
       pci: this.pci?.save(),
+      iommu: this.iommu?.save(),
       now: this.clock.now,
       ended: this.ended,
     };
@@ -344,12 +371,30 @@ export class Machine {
     this.firmware.restore(state.firmware);
     this.uart.restore(state.uart);
     this.pci?.restore(state.pci);
+    this.iommu?.restore(state.iommu);
     this.clock.now = state.now;
     this.ended = state.ended;
   }
 }
 
 const ACTION_OFF = 2;
+const IOMMU_VENDOR = 0x1b36;
+const IOMMU_DEVICE = 0x0014;
+
+/** The functions of the root bus, with the IOMMU among them if it is one. */
+function functionsOf(options: MachineOptions, iommu: Iommu | undefined): PciFunctionSpec[] {
+  const functions = options.pci ?? [];
+  if (iommu?.options.function === undefined) return functions;
+  const own: PciFunctionSpec = {
+    devfn: iommu.options.function,
+    vendor: IOMMU_VENDOR,
+    device: IOMMU_DEVICE,
+    class: 0x080600,
+    bars: [{ index: 0, size: 0x1000, kind: "memory64" }],
+    registers: iommu,
+  };
+  return [own, ...functions];
+}
 
 type HypervisorExports = Record<string, (...args: bigint[]) => number>;
 
@@ -362,6 +407,7 @@ export interface MachineState {
   firmware: unknown;
   uart: unknown;
   pci: unknown;
+  iommu: unknown;
   now: bigint;
   ended: MachineEnded | undefined;
 }

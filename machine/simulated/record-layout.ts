@@ -41,6 +41,7 @@ const layouts = {
   vm: layoutOf("vm/vm", "Vm"),
   slot: layoutOf("vm/vm-table", "VmSlot"),
   range: layoutOf("memory/page-map", "MemoryRange"),
+  iommu: layoutOf("devices/iommu/iommu", "Iommu"),
   region: layoutOf("memory/regions", "Region"),
 };
 

@@ -6,7 +6,7 @@ import { csrRead, read64 } from "../../riscv/hw";
 import { putPciAddress } from "../pci/address";
 import { PciFunction } from "../pci/function";
 import { pciSegment } from "../pci/segment";
-import { Iommu, IommuState, iommuOf } from "./iommu";
+import { FAULT_LINES, Iommu, IommuState, iommuOf } from "./iommu";
 import {
   FAULTS,
   FAULT_ERRORS,
@@ -32,8 +32,7 @@ import {
  *          16 | iotval: the address that the device used     |
  */
 
-/** Lines that may be printed at once, and how many are allowed again each second. */
-const MOST_LINES: u32 = 8;
+/** Of the lines that may be printed, how many come back each second. */
 const LINES_PER_SECOND: u64 = 4;
 
 const CAUSE_MASK: u64 = 0xfff;
@@ -88,7 +87,7 @@ function refill(root: Root, iommu: Iommu): void {
   const earned = (now - iommu.faultTime) / (root.timebaseFrequency / LINES_PER_SECOND);
   if (earned == 0) return;
   iommu.faultTime = now;
-  iommu.faultLines = <u32>min<u64>(<u64>MOST_LINES, <u64>iommu.faultLines + earned);
+  iommu.faultLines = <u32>min<u64>(<u64>FAULT_LINES, <u64>iommu.faultLines + earned);
   if (iommu.faultsHidden == 0) return;
   beginLine();
   putText("salus: IOMMU: faults that were not shown: ");

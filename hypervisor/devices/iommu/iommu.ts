@@ -1,3 +1,5 @@
+import { TIME } from "../../riscv/csr";
+import { csrRead } from "../../riscv/hw";
 import { Root } from "../../root";
 import {
   CAPABILITIES,
@@ -138,6 +140,9 @@ export function iommuOf(root: Root, index: u32): Iommu {
   return changetype<Iommu>(root.iommus + <usize>index * offsetof<Iommu>());
 }
 
+/** Lines about faults that may be printed at once. */
+export const FAULT_LINES: u32 = 8;
+
 const MAX_LEVELS: u32 = 3;
 const MAJOR_VERSION: u64 = 1;
 const VECTORS: u64 = 4;
@@ -148,6 +153,8 @@ const VECTORS: u64 = 4;
  * IOMMU with a fault is Off, or Lost.
  */
 export function startIommu(iommu: Iommu, gstageLevels: u32, lastId: u32, file: u64, message: u32): u32 {
+  iommu.faultLines = FAULT_LINES;
+  iommu.faultTime = csrRead(TIME);
   const fault = configure(iommu, gstageLevels, lastId, file, message);
   if (fault != IommuFault.None) turnOff(iommu);
   return fault;

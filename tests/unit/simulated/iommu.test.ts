@@ -1,0 +1,227 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import type { IommuOptions } from "../../../machine/simulated/iommu.ts";
+import type { MachineOptions } from "../../../machine/simulated/machine-options.ts";
+import { ECAM_BASE, PCI_WINDOW, type PciFunctionSpec } from "../../../machine/simulated/pci.ts";
+import { CoveHost, TVM_MEMORY } from "../support/simulated/cove-host.ts";
+
+/** DMA of the host's devices: it reaches what the host reaches, and only as long as the host does. */
+
+const DEVICE = 0x10;
+const OTHER = 0x18;
+const MASTER = 4;
+/** A gpa where the host has nothing, though the machine has RAM there. */
+const NOWHERE = 0x81f0_0000;
+const IMSIC = 0x2800_0000;
+const TARGET = TVM_MEMORY + 0x10_0000;
+const IOMMU_FUNCTION = 8;
+const IN_PCI: IommuOptions = { function: IOMMU_FUNCTION };
+const DEVICES: PciFunctionSpec[] = [
+  { devfn: DEVICE },
+  { devfn: OTHER, bars: [{ index: 0, size: 0x1000, kind: "memory32" }] },
+];
+
+/** A host whose devices are bus masters, as far as they may be. */
+async function boot(iommu: IommuOptions | undefined, options: Partial<MachineOptions> = {}): Promise<CoveHost> {
+  const host = await CoveHost.boot({ options: { pci: DEVICES, iommu, ...options } });
+  for (const devfn of [DEVICE, OTHER]) host.store(ECAM_BASE + (devfn << 12) + 4, 2, MASTER);
+  return host;
+}
+
+const kinds: [string, IommuOptions][] = [
+  ["a PCI function, base contexts", IN_PCI],
+  ["a PCI function, extended contexts", { ...IN_PCI, extended: true }],
+  ["a platform device", { extended: true }],
+  ["one level of directory", { ...IN_PCI, levels: 1 }],
+];
+
+describe("devices behind an IOMMU that is", () => {
+  for (const [name, iommu] of kinds) {
+    test(name, async () => {
+      const host = await boot(iommu);
+      const { machine } = host;
+      const page = host.take(1);
+      assert.equal(machine.dma(DEVICE, page, 1234), 1234);
+      assert.equal(host.load(page, 4), 1234n);
+      // The host sees neither the IOMMU nor its registers.
+      assert.equal(host.load(ECAM_BASE + (IOMMU_FUNCTION << 12), 4), 0xffff_ffffn);
+      // A message to the host's own interrupt file arrives in its guest file.
+      machine.dma(DEVICE, IMSIC, 5);
+      assert.equal(machine.imsic!.harts[0].guest(1)?.pending, 1n << 5n);
+      host.checker.check();
+    });
+  }
+
+  test("buses and aliases of bridges, directories of more levels", async () => {
+    const behind: PciFunctionSpec[] = [{ devfn: 8, behind: [{ devfn: 0x20 }] }];
+    for (const levels of [2, 3]) {
+      const host = await CoveHost.boot({
+        options: { pci: behind, iommu: { extended: true, levels } },
+      });
+      assert.match(host.machine.console, /levels of the device directory: 2 /);
+      host.store(ECAM_BASE + (8 << 12) + 0x18, 4, 0x01_01_00);
+      host.store(ECAM_BASE + (1 << 20) + (0x20 << 12) + 4, 2, MASTER);
+      const page = host.take(1);
+      assert.equal(host.machine.dma(0x120, page, 7), 7);
+      assert.ok("hpa" in host.machine.iommu!.translate(0x100, BigInt(page), false));
+    }
+  });
+
+  test("too few levels: a device without a context is no bus master", async () => {
+    const host = await CoveHost.boot({
+      options: { pci: [{ devfn: 0xf8 }, { devfn: DEVICE }], iommu: { extended: true, levels: 1 } },
+    });
+    for (const devfn of [0xf8, DEVICE]) host.store(ECAM_BASE + (devfn << 12) + 4, 2, MASTER);
+    assert.equal(host.machine.dma(0xf8, host.take(1), 1), undefined);
+  });
+});
+
+describe("memory that the host gave away", () => {
+  for (const [name, iommu] of kinds) {
+    test(`cannot be reached by its devices (${name})`, async () => {
+      const host = await boot(iommu);
+      const { machine } = host;
+      const tvm = host.buildTvm();
+      const page = host.take(1);
+      machine.dma(DEVICE, page, 1);
+      machine.dma(OTHER, page, 2);
+      host.must("convertPages", page, 1);
+      // Converted and not fenced: the IOMMU may still remember, so nobody can have it.
+      host.refuses("invalidAddress", "addZeroPages", tvm.id, page, 0, 1, TARGET);
+      host.fence();
+      assert.equal(machine.dma(DEVICE, page, 3), undefined);
+      host.must("addZeroPages", tvm.id, page, 0, 1, TARGET);
+      assert.equal(machine.dma(DEVICE, page, 4), undefined);
+      assert.equal(machine.dma(OTHER, page), undefined);
+      host.checker.check();
+    });
+  }
+
+  test("and reclaimed can be reached again", async () => {
+    const host = await boot(IN_PCI);
+    const page = host.take(1);
+    host.must("convertPages", page, 1);
+    host.fence();
+    assert.equal(host.machine.dma(DEVICE, page, 1), undefined);
+    host.must("reclaimPages", page, 1);
+    assert.equal(host.machine.dma(DEVICE, page, 9), 9);
+  });
+
+  test("nor can what was never its: the hypervisor, devices, the IOMMU", async () => {
+    const host = await boot(IN_PCI);
+    // Behind the host's RAM, which is less than the machine's.
+    const own = host.machine.root.address;
+    const before = host.machine.memory.read64(own);
+    host.machine.dma(DEVICE, own, 0xdead);
+    assert.equal(host.machine.memory.read64(own), before);
+    const registers = PCI_WINDOW.base + PCI_WINDOW.size - 0x1000;
+    for (const address of [NOWHERE, 0x10_0000, registers, ECAM_BASE, 0x8000_0000_0000]) {
+      assert.equal(host.machine.dma(DEVICE, address), undefined, address.toString(16));
+    }
+    assert.equal(host.trapOf({ kind: "load", gva: BigInt(registers), width: 4 } as never).cause, 5);
+  });
+});
+
+describe("reports", () => {
+  test("a blocked write is logged with the device's address", async () => {
+    const host = await boot(IN_PCI);
+    host.machine.dma(DEVICE, NOWHERE, 1);
+    host.step();
+    assert.match(host.machine.console, /IOMMU: blocked a write by device 0:0x0:0x2\.0 at 0x[0-9a-f]+, cause 23/);
+  });
+
+  test("a storm of faults is a few lines, and its end is counted", async () => {
+    const host = await boot(IN_PCI);
+    for (let i = 0; i < 1000; i++) host.machine.dma(DEVICE, NOWHERE);
+    host.fence();
+    const lines = (host.machine.console.match(/blocked a read/g) ?? []).length;
+    assert.ok(lines >= 1 && lines <= 8, `${lines} lines`);
+    host.machine.clock.advance(100_000_000n);
+    host.machine.dma(OTHER, NOWHERE);
+    host.fence();
+    assert.match(host.machine.console, /faults that were not shown: \d+/);
+    assert.match(host.machine.console, /blocked a read by device 0:0x0:0x3\.0/);
+  });
+});
+
+describe("IOMMUs that do not do what they should", () => {
+  const useless: [string, IommuOptions, RegExp][] = [
+    ["another version", { ...IN_PCI, version: 0x20 }, /version that is not known/],
+    ["no mode for the host's tables", { ...IN_PCI, gStageModes: ["sv57"] }, /does not have the host's G-stage mode/],
+    ["commands that are never executed", { ...IN_PCI, commands: "never" }, /does not answer/],
+    ["commands that are refused", { ...IN_PCI, commands: "refuse" }, /does not answer/],
+  ];
+  for (const [name, iommu, complaint] of useless) {
+    test(`${name}: no device is a bus master`, async () => {
+      const host = await boot(iommu);
+      assert.match(host.machine.console, complaint);
+      assert.equal(host.load(ECAM_BASE + (DEVICE << 12) + 4, 2), 0n);
+      assert.equal(host.machine.dma(DEVICE, host.take(1), 1), undefined);
+      // The host goes on without DMA.
+      const page = host.take(1);
+      host.must("convertPages", page, 1);
+      host.fence();
+      host.must("addZeroPages", host.buildTvm().id, page, 0, 1, TARGET);
+    });
+  }
+
+  test("one that gets slow holds fences back until it is done", async () => {
+    const host = await boot(IN_PCI);
+    const iommu = host.machine.iommu!;
+    const tvm = host.buildTvm();
+    const page = host.take(1);
+    host.machine.dma(DEVICE, page, 1);
+    host.must("convertPages", page, 1);
+    iommu.options.commands = "late";
+    host.must("initiateFence");
+    // It still remembers the page.
+    host.refuses("invalidAddress", "addZeroPages", tvm.id, page, 0, 1, TARGET);
+    host.refuses("alreadyStarted", "initiateFence");
+    iommu.work();
+    host.must("localFence");
+    host.must("addZeroPages", tvm.id, page, 0, 1, TARGET);
+    assert.equal(host.machine.dma(DEVICE, page), undefined);
+  });
+
+  test("one that begins to refuse commands is turned off", async () => {
+    const host = await boot(IN_PCI);
+    const tvm = host.buildTvm();
+    const page = host.take(1);
+    host.machine.dma(DEVICE, page, 1);
+    host.must("convertPages", page, 1);
+    host.machine.iommu!.options.commands = "refuse";
+    host.fence();
+    assert.equal(host.machine.iommu!.mode, 0);
+    assert.equal(host.machine.dma(DEVICE, host.take(1), 1), undefined);
+    host.must("addZeroPages", tvm.id, page, 0, 1, TARGET);
+  });
+
+  test("one that cannot even be turned off keeps pages where they are", async () => {
+    const host = await boot(IN_PCI);
+    const tvm = host.buildTvm();
+    const page = host.take(1);
+    host.machine.dma(DEVICE, page, 1);
+    host.must("convertPages", page, 1);
+    Object.assign(host.machine.iommu!.options, { commands: "refuse", cannotStop: true });
+    host.covh("initiateFence");
+    host.refuses("invalidAddress", "addZeroPages", tvm.id, page, 0, 1, TARGET);
+  });
+});
+
+describe("does the checker see it?", () => {
+  test("a bus master without an IOMMU", async () => {
+    const host = await boot(undefined);
+    host.machine.pci!.at(0, DEVICE)!.writeRegister(4, MASTER);
+    assert.throws(() => host.checker.check(), /no IOMMU confines it/);
+  });
+
+  test("an IOMMU that says it has forgotten and has not", async () => {
+    const host = await boot(IN_PCI);
+    const iommu = host.machine.iommu!;
+    const page = host.take(1);
+    host.machine.dma(DEVICE, page, 1);
+    host.must("convertPages", page, 1);
+    iommu.options.commands = "lie";
+    assert.throws(() => host.fence(), /a stale translation can still be used/);
+  });
+});
