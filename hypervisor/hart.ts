@@ -96,6 +96,8 @@ export class Hart {
   guestFileEnables: u64;
   /** Guest files that this hart has to clear before they can be used again (vm/binding.ts): atomics. */
   filesToClear: u64;
+  /** Where the firmware's answer to a call of this hart goes. */
+  firmwareValue: u64;
 
   /** Address of `requests`, for atomics. */
   // @ts-ignore: decorator

@@ -74,8 +74,16 @@ export class Root {
   iommuCount: u32;
   reserved2: u32;
 
-  /** OptionalState bits (vm/csr-policy.ts): state of a VM that only some machines have. */
+  /** OptionalState bits (vm/csr-policy.ts): state of a VM that only some machines have. Counters changes while the machine runs: atomics. */
   optionalState: u64;
+
+  // ---- performance counters (vm/counters.ts)
+  /** Bit n: VMs have counter n. */
+  counters: u64;
+  /** vCPUs that have configured counters; under counterLock. */
+  counterUsers: u32;
+  /** spin lock, last of all */
+  counterLock: u32;
 
   /** Record of the one hart that ends the machine (boot/stop.ts), 0 while it runs: compare-and-swap. */
   endingHart: usize;

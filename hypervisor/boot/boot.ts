@@ -8,6 +8,7 @@ import { fence, fenceI, ImageSymbol, imageAddress, loadAcquire64, setHartRecord,
 import { Feature, hasFeature } from "../riscv/isa";
 import { PAGE_SHIFT, PAGE_SIZE } from "../riscv/pte";
 import { Root } from "../root";
+import { findCounters, hasOverflow } from "../vm/counters";
 import { OptionalState, setupHartCsrs } from "../vm/csr-policy";
 import { acknowledgeInterrupt, pendingRequests, sendRequest, setupHartInterrupts } from "../vm/hart-messages";
 import { postMessage } from "../vm/messages";
@@ -96,6 +97,7 @@ export function bootPrimary(hartId: u64, fdt: usize): u32 {
   root.satp = buildKernelMap(plan);
   if (!enterKernelMap(root.satp)) panic("the harts have no address-space mode that reaches all memory");
   setupHartCsrs(self);
+  findCounters(root);
   setupInterrupts(root, plan, self);
   root.vmidBits = vmidBits(plan.gstageLevels);
   root.tvmLevels = tvmGstageLevels(plan.gstageLevels);
@@ -248,7 +250,7 @@ function giveHostItsTree(root: Root, plan: MemoryPlan): u64 {
   treePlan.memory = layout.hostRam;
   treePlan.initrdGpa = layout.initrdGpa;
   treePlan.initrdSize = layout.initrdSize;
-  treePlan.features = offeredFeatures(root.features, root.henvcfg, hasVectors, hasFiles);
+  treePlan.features = offeredFeatures(root.features, root.henvcfg, hasVectors, hasFiles, hasOverflow(root));
   treePlan.interruptFiles = hasFiles ? 1 : 0;
   const built = buildHostTree(root, plan.description, treePlan, own.tree, own.treeBytes);
   if (built <= 0) panic("the host's device tree does not fit into the memory that was planned for it");

@@ -26,9 +26,9 @@ const NEVER: u32 = 0x101;
 
 /**
  * The features that VMs are offered: what the harts have and vm/csr-policy.ts gives.
- * `henvcfg`: as it reads back after it was set; `interruptFile`: the host has an IMSIC file on every hart.
+ * `henvcfg`: as it reads back after it was set; `interruptFile`: the host has an IMSIC file on every hart; `overflow`: performance counters interrupt.
  */
-export function offeredFeatures(machine: u64, henvcfg: u64, vectors: bool, interruptFile: bool): u64 {
+export function offeredFeatures(machine: u64, henvcfg: u64, vectors: bool, interruptFile: bool, overflow: bool): u64 {
   // Address modes and the FP registers have no switch of their own.
   let offered =
     machine &
@@ -39,6 +39,7 @@ export function offeredFeatures(machine: u64, henvcfg: u64, vectors: bool, inter
       featureMask(Feature.D));
   if (vectors) offered |= machine & featureMask(Feature.V);
   if (interruptFile) offered |= machine & featureMask(Feature.Ssaia);
+  if (overflow) offered |= machine & featureMask(Feature.Sscofpmf);
   if ((henvcfg & ENVCFG_STCE) != 0) offered |= machine & featureMask(Feature.Sstc);
   if ((henvcfg & ENVCFG_CBZE) != 0) offered |= machine & featureMask(Feature.Zicboz);
   if ((henvcfg & ENVCFG_CBCFE) != 0) offered |= machine & featureMask(Feature.Zicbom);

@@ -23,6 +23,8 @@ export const SISELECT: u32 = 0x150;
 export const SIREG: u32 = 0x151;
 export const STOPEI: u32 = 0x15c;
 export const SATP: u32 = 0x180;
+/** Sscofpmf: bit n set if counter n overflowed. */
+export const SCOUNTOVF: u32 = 0xda0;
 export const STOPI: u32 = 0xdb0;
 
 // Hypervisor.
@@ -69,6 +71,36 @@ export const VSATP: u32 = 0x280;
 export const CYCLE: u32 = 0xc00;
 export const TIME: u32 = 0xc01;
 export const INSTRET: u32 = 0xc02;
+/** The first of 29: hpmcounter3 to hpmcounter31 (riscv/counters.ts). */
+export const HPMCOUNTER3: u32 = 0xc03;
+export const HPMCOUNTER4: u32 = 0xc04;
+export const HPMCOUNTER5: u32 = 0xc05;
+export const HPMCOUNTER6: u32 = 0xc06;
+export const HPMCOUNTER7: u32 = 0xc07;
+export const HPMCOUNTER8: u32 = 0xc08;
+export const HPMCOUNTER9: u32 = 0xc09;
+export const HPMCOUNTER10: u32 = 0xc0a;
+export const HPMCOUNTER11: u32 = 0xc0b;
+export const HPMCOUNTER12: u32 = 0xc0c;
+export const HPMCOUNTER13: u32 = 0xc0d;
+export const HPMCOUNTER14: u32 = 0xc0e;
+export const HPMCOUNTER15: u32 = 0xc0f;
+export const HPMCOUNTER16: u32 = 0xc10;
+export const HPMCOUNTER17: u32 = 0xc11;
+export const HPMCOUNTER18: u32 = 0xc12;
+export const HPMCOUNTER19: u32 = 0xc13;
+export const HPMCOUNTER20: u32 = 0xc14;
+export const HPMCOUNTER21: u32 = 0xc15;
+export const HPMCOUNTER22: u32 = 0xc16;
+export const HPMCOUNTER23: u32 = 0xc17;
+export const HPMCOUNTER24: u32 = 0xc18;
+export const HPMCOUNTER25: u32 = 0xc19;
+export const HPMCOUNTER26: u32 = 0xc1a;
+export const HPMCOUNTER27: u32 = 0xc1b;
+export const HPMCOUNTER28: u32 = 0xc1c;
+export const HPMCOUNTER29: u32 = 0xc1d;
+export const HPMCOUNTER30: u32 = 0xc1e;
+export const HPMCOUNTER31: u32 = 0xc1f;
 export const VLENB: u32 = 0xc22;
 
 // sstatus and vsstatus (Privileged 12.1.1).

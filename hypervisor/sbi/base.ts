@@ -14,10 +14,12 @@ import {
   EID_LEGACY_GETCHAR,
   EID_LEGACY_PUTCHAR,
   EID_NACL,
+  EID_PMU,
   EID_RFENCE,
   EID_SRST,
   EID_TIME,
 } from "./extensions";
+import { hasPmu } from "./pmu";
 
 /** Function numbers of Base. */
 export const BASE_GET_SPEC_VERSION: u64 = 0;
@@ -83,6 +85,8 @@ function probe(hart: Hart, vcpu: Vcpu): i64 {
     case EID_NACL:
     case EID_COVH:
       return 1;
+    case EID_PMU:
+      return hasPmu(hart) ? 1 : 0;
     case EID_COVI:
       return hasCovi(hart, vcpu) ? 1 : 0;
     case EID_COVG:

@@ -20,6 +20,7 @@ import {
   EID_LEGACY_GETCHAR,
   EID_LEGACY_PUTCHAR,
   EID_NACL,
+  EID_PMU,
   EID_RFENCE,
   EID_SRST,
   EID_TIME,
@@ -28,6 +29,7 @@ import { hsmCall } from "./hsm";
 import { ipiCall } from "./ipi";
 import { legacyGetchar, legacyPutchar } from "./legacy";
 import { naclCall } from "./nacl";
+import { pmuCall } from "./pmu";
 import { rfenceCall } from "./rfence";
 import { srstCall } from "./srst";
 import { timeCall } from "./time";
@@ -93,6 +95,8 @@ function dispatch(hart: Hart, vcpu: Vcpu): i64 {
       return legacyGetchar(hart, vcpu);
     case EID_HSM:
       return hsmCall(hart, vcpu, fid);
+    case EID_PMU:
+      return pmuCall(hart, vcpu, fid);
     case EID_NACL:
       return naclCall(vcpu, fid);
     case EID_SRST:

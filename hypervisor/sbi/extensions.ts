@@ -8,6 +8,7 @@ export const EID_RFENCE: u32 = 0x52464e43;
 export const EID_HSM: u32 = 0x48534d;
 export const EID_SRST: u32 = 0x53525354;
 export const EID_DBCN: u32 = 0x4442434e;
+export const EID_PMU: u32 = 0x504d55;
 export const EID_NACL: u32 = 0x4e41434c;
 export const EID_COVH: u32 = 0x434f5648;
 export const EID_COVI: u32 = 0x434f5649;

@@ -2,6 +2,7 @@ import { Hart, HartRequest } from "../hart";
 import { NOT_MAPPED, translate } from "../memory/gstage";
 import { cas32, csrRead, loadAcquire32 } from "../riscv/hw";
 import { HVIP, VSIE } from "../riscv/csr";
+import { releaseCounters } from "../vm/counters";
 import { exitByFinalCall, exitNotification, exitWfi, pendingInterrupts } from "../vm/exit";
 import { sendRequest } from "../vm/hart-messages";
 import { postMessage } from "../vm/messages";
@@ -96,6 +97,7 @@ function hartStop(hart: Hart, caller: Vcpu): i64 {
   if (caller.vm.kind == VmKind.Host) {
     // Its next life may have another use for the memory.
     dropNaclMemory(caller);
+    releaseCounters(hart, caller);
     parkHostVcpu(hart);
   } else exitByFinalCall(hart, caller, 0);
   return SBI_PENDING;

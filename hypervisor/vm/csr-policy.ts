@@ -37,11 +37,14 @@ import {
   HVIP,
   HVIPRIO1,
   HVIPRIO2,
+  IRQ_LCOFI,
   IRQ_VSEI,
   IRQ_VSSI,
   IRQ_VSTI,
   SCONTEXT,
+  SCOUNTOVF,
   SIE,
+  SIP,
   SSTATEEN0,
   SSTATEEN1,
   SSTATEEN2,
@@ -63,6 +66,7 @@ import {
   VSTVAL,
   VSTVEC,
 } from "../riscv/csr";
+import { Feature, hasFeature } from "../riscv/isa";
 import { csrClear, csrExists, csrRead, csrSet, csrWrite, hfenceGvmaAll, sbiCall } from "../riscv/hw";
 
 /**
@@ -77,7 +81,8 @@ import { csrClear, csrExists, csrRead, csrSet, csrWrite, hfenceGvmaAll, sbiCall 
  * | guest page faults, virtual instr. | (cannot be delegated)    | no  | |
  * | ecall from VS, double trap (16), software check (18), hardware error (19) | hedeleg | no | ours; extensions that are off; machine faults |
  * | VSSI, VSTI, VSEI                  | hideleg                  | yes | its interrupts |
- * | counter overflow (13), other local interrupts | hideleg, hvien | no | PMU is not virtualised yet |
+ * | counter overflow (13)             | hvien, hvip, vsie        | yes | ours first, then passed on by hvip (vm/counters.ts) |
+ * | other local interrupts            | hideleg, hvien           | no | |
  * | stimecmp                          | henvcfg.STCE             | yes | vstimecmp and htimedelta are switched |
  * | cbo.zero                          | henvcfg.CBZE             | yes | like stores |
  * | cbo.clean, cbo.flush              | henvcfg.CBCFE            | yes | harmless |
@@ -95,7 +100,7 @@ import { csrClear, csrExists, csrRead, csrSet, csrWrite, hfenceGvmaAll, sbiCall 
  * | sstateen0 itself                  | hstateen0.SE0            | no  | so sstateen0 is ours, always 0: no Zfinx fcsr, no jvt (Zcmt), no custom state for VU |
  * | CTR, scontext, srmcfg, custom     | hstateen0, other bits; hstateen1-3 | no | not switched. Without state enables: denyUngated |
  * | time                              | hcounteren.TM, htimedelta | yes | |
- * | cycle, instret, hpmcounters       | hcounteren               | no  | they count what other VMs do |
+ * | cycle, instret, hpmcounters, scountovf | hcounteren          | its own | those that the vCPU has started (vm/counters.ts) and that hold its values; the others count what other VMs do |
  * | scounteren                        | (no control)             | yes | switched |
  * | floating point, vectors           | sstatus.FS, VS           | yes | switched (vm/extension-state.ts) |
  * | WFI                               | hstatus.VTW              | host only | a TVM's wait is an exit |
@@ -136,6 +141,10 @@ export const enum OptionalState {
   /** Vector registers that we have areas for (root.vlenb). */
   Vector = 8,
   StateEnables = 16,
+  /** Overflows of counters interrupt, and we can pass that on (Sscofpmf, and hvien has the interrupt). */
+  Overflow = 32,
+  /** Some vCPU has performance counters configured (vm/counters.ts). */
+  Counters = 64,
 }
 
 /**
@@ -158,7 +167,7 @@ export function setupHartCsrs(hart: Hart): void {
   csrWrite(HIDELEG, VS_INTERRUPTS);
   csrWrite(HENVCFG, ENVIRONMENT);
   if (csrExists(HVICTL)) {
-    csrWrite(HVIEN, 0);
+    csrWrite(HVIEN, (<u64>1) << IRQ_LCOFI);
     csrWrite(HVICTL, 0);
     csrWrite(HVIPRIO1, 0);
     csrWrite(HVIPRIO2, 0);
@@ -174,6 +183,10 @@ export function setupHartCsrs(hart: Hart): void {
   else denyUngated();
   const first = root.hedeleg == 0;
   if (first) recordFindings(root, stateEnables);
+  if ((root.optionalState & OptionalState.Overflow) != 0) {
+    csrClear(SIP, (<u64>1) << IRQ_LCOFI);
+    csrSet(SIE, (<u64>1) << IRQ_LCOFI);
+  }
   setupGuestFiles(root, first);
   readIdentity(hart);
 }
@@ -214,6 +227,9 @@ function recordFindings(root: Root, stateEnables: bool): void {
   csrClear(SSTATUS, SSTATUS_FS | SSTATUS_VS);
   if ((status & SSTATUS_FS) != 0) state |= OptionalState.FloatingPoint;
   if ((status & SSTATUS_VS) != 0 && root.vlenb != 0) state |= OptionalState.Vector;
+  if (hasFeature(root.features, Feature.Sscofpmf) && csrExists(SCOUNTOVF) && csrExists(HVIEN)) {
+    if ((csrRead(HVIEN) >> IRQ_LCOFI) & 1) state |= OptionalState.Overflow;
+  }
   root.optionalState = state;
 }
 

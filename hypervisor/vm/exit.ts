@@ -1,6 +1,7 @@
 import { Hart } from "../hart";
 import { EXC_ECALL_VS, EXC_VIRTUAL_INST, IRQ_SEI, IRQ_SSI, IRQ_STI, SCAUSE_INTERRUPT, VSCAUSE } from "../riscv/csr";
 import { csrWrite, fence, storeRelease32, write32, write64 } from "../riscv/hw";
+import { releaseCounters } from "./counters";
 import { hasMessages } from "./messages";
 import { NACL_A0, NACL_HTIMEDELTA, NACL_HTINST, NACL_HTVAL, NACL_VSIE, NACL_VSTIMECMP } from "./nacl-memory";
 import { PendingExit, Vcpu, VcpuState } from "./vcpu";
@@ -50,12 +51,14 @@ export function exitNotification(hart: Hart, vcpu: Vcpu, shown: u32 = 2): void {
 /** A call with `shown` arguments that turns the vCPU off: HSM hart_stop, SRST. */
 export function exitByFinalCall(hart: Hart, vcpu: Vcpu, shown: u32): void {
   showCall(hart.hostVcpu, vcpu, shown);
+  releaseCounters(hart, vcpu);
   leave(hart, vcpu, VcpuState.Stopped, TERMINATED, EXC_ECALL_VS);
 }
 
 /** Exception `cause` that nobody can handle: the vCPU is off. */
 export function exitFatal(hart: Hart, vcpu: Vcpu, cause: u64): void {
   showFault(hart.hostVcpu, 0, 0, 0);
+  releaseCounters(hart, vcpu);
   leave(hart, vcpu, VcpuState.Stopped, TERMINATED, cause);
 }
 

@@ -1,3 +1,4 @@
+import { thisHart } from "../hart";
 import { leafSize, walk, walkEntry, walkLevel } from "../memory/gstage";
 import { recordAddress } from "../memory/page-map";
 import { PageState, dropReference, recordOwner, setRecord } from "../memory/page-record";
@@ -6,6 +7,7 @@ import { nextTablePage } from "../memory/table-pool";
 import { read64, write64 } from "../riscv/hw";
 import { PAGE_SHIFT, PAGE_SIZE, isLeaf, isParked, isTable, pteAddress } from "../riscv/pte";
 import { returnFiles } from "./binding";
+import { forgetCounters } from "./counters";
 import { Vcpu } from "./vcpu";
 import { Vm } from "./vm";
 
@@ -77,6 +79,7 @@ function releaseRange(vm: Vm, parent: Vm, start: u64, end: u64): void {
 
 function releaseVcpu(vcpu: Vcpu, parent: Vm): void {
   returnFiles(vcpu, parent);
+  forgetCounters(thisHart().root, vcpu);
   giveBack(parent, changetype<usize>(vcpu), vcpu.statePages);
 }
 

@@ -18,6 +18,7 @@ import {
   HIE,
   HIP,
   HTVAL,
+  IRQ_LCOFI,
   IRQ_SEI,
   IRQ_SGEI,
   IRQ_SSI,
@@ -29,9 +30,11 @@ import {
   SSTATUS,
   SSTATUS_SPP,
   STVAL,
+  VSIE,
+  VSIP,
 } from "../riscv/csr";
 import { csrClear, csrRead, csrWrite } from "../riscv/hw";
-import { VS_INTERRUPTS } from "./csr-policy";
+import { counterOverflowed, emulateCounterRead, LCOFI } from "./counters";
 import { exitFatal, exitInterrupt, exitPageFault, exitWfi } from "./exit";
 import { grantExtensions } from "./extension-state";
 import { FETCH_FAULTED, fetchInstruction } from "./fetch";
@@ -151,10 +154,11 @@ function virtualInstruction(hart: Hart, vcpu: Vcpu): void {
   }
   const fromSupervisor = (csrRead(SSTATUS) & SSTATUS_SPP) != 0;
   const host = vcpu.vm.kind == VmKind.Host;
+  if (instruction != WFI && emulateCounterRead(vcpu, instruction, fromSupervisor)) return;
   if (host && fromSupervisor && emulateHostCsr(hart, vcpu, instruction)) return;
   if (host || instruction != WFI || !fromSupervisor) return injectException(EXC_ILLEGAL, instruction);
   csrWrite(SEPC, csrRead(SEPC) + WFI_LENGTH);
-  if ((csrRead(HIP) & csrRead(HIE) & VS_INTERRUPTS) == 0) exitWfi(hart, vcpu, instruction);
+  if ((csrRead(VSIP) & csrRead(VSIE)) == 0) exitWfi(hart, vcpu, instruction);
 }
 
 /** An exception that should have gone to the guest goes there; one that is not the guest's doing is a hardware error to the host. */
@@ -176,6 +180,8 @@ function handleInterrupt(hart: Hart, interrupt: u64): void {
       return softwareInterrupt(hart);
     case <u32>IRQ_SGEI:
       return guestExternalInterrupt(hart);
+    case <u32>IRQ_LCOFI:
+      return counterOverflowed(hart);
     case <u32>WOKEN:
       return woken(hart);
     default:
@@ -191,6 +197,7 @@ function woken(hart: Hart): void {
   if ((pending & SIP_SEIP) != 0) externalInterrupt(hart);
   if ((pending & SIP_SSIP) != 0) softwareInterrupt(hart);
   if ((pending & SIP_STIP) != 0) timerInterrupt(hart);
+  if ((pending & LCOFI) != 0) counterOverflowed(hart);
   if ((csrRead(HIP) & csrRead(HIE) & HIP_SGEIP) != 0) guestExternalInterrupt(hart);
 }
 

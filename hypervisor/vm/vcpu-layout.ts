@@ -1,10 +1,11 @@
 import { INTERRUPT_STATE_BYTES } from "../devices/interrupt-state";
+import { COUNTER_STATE_BYTES } from "./counter-state";
 import { Vcpu } from "./vcpu";
 
 /**
  * What lies in the state pages of a vCPU, each part 64-byte aligned:
  *
- *     Vcpu record | f0-f31, fcsr | software interrupt file, allow list | vstart, vl, vtype, vcsr, v0-v31
+ *     Vcpu record | f0-f31, fcsr | software interrupt file, allow list | performance counters | vstart, vl, vtype, vcsr, v0-v31
  *
  * The last part exists only on harts with vectors, and its size depends on their VLEN.
  */
@@ -32,9 +33,16 @@ export function interruptStateOffset(): usize {
   return fpAreaOffset() + fpAreaBytes();
 }
 
+/** Offset of the performance counters from the record. */
+// @ts-ignore: decorator
+@inline
+export function counterStateOffset(): usize {
+  return interruptStateOffset() + aligned(INTERRUPT_STATE_BYTES);
+}
+
 /** Offset of the vector area from the record. */
 export function vectorAreaOffset(): usize {
-  return interruptStateOffset() + aligned(INTERRUPT_STATE_BYTES);
+  return counterStateOffset() + aligned(COUNTER_STATE_BYTES);
 }
 
 /** Bytes of the floating-point area. */

@@ -122,6 +122,8 @@ export class Vcpu {
   /** The CSRs in that memory: naclHpa + NACL_CSR_ANCHOR. */
   naclCsrs: u64;
   naclGpa: u64;
+  /** Pinned page of this vCPU's VM for snapshots of its performance counters (sbi/pmu.ts), 0 if none. */
+  snapshotHpa: u64;
 
   // ---- interrupts
   /** Guest interrupt file number on the current hart (VGEIN), 0 if none. */

@@ -1,8 +1,7 @@
 import { Action, Hart, HartRequest } from "../hart";
 import { enterAddressSpace, leaveAddressSpace } from "../memory/fence";
-import { HIE, HIP, IRQ_SSI, IRQ_STI, IRQ_VSSI, SEPC, SIE, SIP } from "../riscv/csr";
+import { HIE, HIP, IRQ_SSI, IRQ_STI, IRQ_VSSI, SEPC, SIE, SIP, VSIE, VSIP } from "../riscv/csr";
 import { csrClear, csrRead, csrWrite, fence, read64, swap64, write32 } from "../riscv/hw";
-import { VS_INTERRUPTS } from "./csr-policy";
 import { exitInterrupt } from "./exit";
 import { isOffered, renewOffer, watchedFileRaised, withdrawOffer } from "./guest-external";
 import { pendingRequests, sendRequestToRunner, serveRequests, takeHostSoftwareInterrupt } from "./hart-messages";
@@ -165,10 +164,10 @@ function settleSuspended(hart: Hart): u32 {
 /** Whether a call of the current vCPU, a host's, that could go on for long should make way: for what other harts ask, or for an interrupt. */
 export function mustGiveWay(hart: Hart): bool {
   if (pendingRequests(hart) != 0 || (csrRead(SIP) & csrRead(SIE)) != 0) return true;
-  return (csrRead(HIP) & csrRead(HIE)) != 0;
+  return (csrRead(HIP) & csrRead(HIE)) != 0 || (csrRead(VSIP) & csrRead(VSIE)) != 0;
 }
 
 /** Whether the current vCPU, a host's, has an interrupt pending that it enables, whatever its SIE says. */
 function interruptPending(hart: Hart): bool {
-  return (csrRead(HIP) & csrRead(HIE) & VS_INTERRUPTS) != 0 || watchedFileRaised(hart);
+  return (csrRead(VSIP) & csrRead(VSIE)) != 0 || watchedFileRaised(hart);
 }

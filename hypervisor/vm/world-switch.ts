@@ -20,8 +20,10 @@ import {
   VSTVAL,
   VSTVEC,
 } from "../riscv/csr";
-import { csrRead, csrSwap, csrWrite, write32 } from "../riscv/hw";
-import { OptionalState, VS_INTERRUPTS } from "./csr-policy";
+import { csrRead, csrSwap, csrWrite, read64, write32 } from "../riscv/hw";
+import { Root } from "../root";
+import { OptionalState } from "./csr-policy";
+import { switchCounters } from "./counters";
 import { EXTENSION_FIELDS, loadExtensions, returnExtensions } from "./extension-state";
 import { watchForHost, watchForTvm } from "./guest-external";
 import { hasMessages, serveMessages } from "./messages";
@@ -43,6 +45,8 @@ import { Vcpu, VcpuState } from "./vcpu";
  */
 
 const TIMER_AND_INDIRECT: u64 = OptionalState.Timer | OptionalState.Indirect;
+/** What is looked at in each switch; the usual machine has the first two, and nobody counts. */
+const SWITCHED: u64 = TIMER_AND_INDIRECT | OptionalState.Counters;
 
 /**
  * The TVM vCPU `vcpu`, whose state says Running, becomes current in place of its host, whose vsie is in its record already. The host's timer and external interrupts end the
@@ -51,15 +55,16 @@ const TIMER_AND_INDIRECT: u64 = OptionalState.Timer | OptionalState.Indirect;
 // @ts-ignore: decorator
 @inline
 export function enterTvm(hart: Hart, host: Vcpu, vcpu: Vcpu): void {
-  const optional = hart.root.optionalState;
+  const optional = optionalStateOf(hart);
   host.vsatp = csrSwap(VSATP, 0);
   host.sstatus = csrSwap(SSTATUS, vcpu.sstatus);
-  exchange(host, vcpu, optional);
+  exchange(hart, host, vcpu, optional);
   write32(host.stateAddress(), VcpuState.Runnable);
   enterAddressSpace(hart, vcpu);
 
-  // vsie is hie's VS bits. An external interrupt of the host arrives as SGEI.
-  csrWrite(HIE, ((vcpu.vsie << 1) & VS_INTERRUPTS) | watchForTvm(hart, host));
+  // An external interrupt of the host arrives as SGEI. hie's other bits are vsie's.
+  csrWrite(HIE, watchForTvm(hart, host));
+  csrWrite(VSIE, vcpu.vsie);
   csrWrite(VSATP, vcpu.vsatp);
   setCurrent(hart, vcpu);
   if ((optional & OptionalState.Timer) != 0) armHostTimer(host);
@@ -71,17 +76,18 @@ export function enterTvm(hart: Hart, host: Vcpu, vcpu: Vcpu): void {
 // @ts-ignore: decorator
 @inline
 export function leaveTvm(hart: Hart, host: Vcpu, vcpu: Vcpu): void {
-  const optional = hart.root.optionalState;
+  const optional = optionalStateOf(hart);
   vcpu.vsatp = csrSwap(VSATP, 0);
   vcpu.vsie = csrRead(VSIE);
   const sstatus = csrSwap(SSTATUS, host.sstatus);
   vcpu.sstatus = sstatus & ~EXTENSION_FIELDS;
-  exchange(vcpu, host, optional);
+  exchange(hart, vcpu, host, optional);
   returnExtensions(hart, host, vcpu, sstatus);
   write32(host.stateAddress(), VcpuState.Running);
   enterAddressSpace(hart, host);
 
-  csrWrite(HIE, ((host.vsie << 1) & VS_INTERRUPTS) | watchForHost(hart, host));
+  csrWrite(HIE, watchForHost(hart, host));
+  csrWrite(VSIE, host.vsie);
   csrWrite(VSATP, host.vsatp);
   setCurrent(hart, host);
   if ((optional & OptionalState.Timer) != 0) disarmHostTimer();
@@ -91,19 +97,27 @@ export function leaveTvm(hart: Hart, host: Vcpu, vcpu: Vcpu): void {
 
 /** The host vCPU of this hart, which was just reset, becomes current: at boot, and when it is started. No vCPU is current before. */
 export function startHost(hart: Hart, host: Vcpu): void {
-  const optional = hart.root.optionalState;
+  const optional = optionalStateOf(hart);
   csrWrite(VSATP, 0);
   csrWrite(SSTATUS, host.sstatus);
   loadExtensions(hart, host);
-  const enabled = (host.vsie << 1) & VS_INTERRUPTS;
+  const enabled = host.vsie;
   // What is in the machine is nobody's; it ends in this record, which is out of date from now on.
-  exchange(host, host, optional);
+  exchange(hart, host, host, optional);
   write32(host.stateAddress(), VcpuState.Running);
   enterAddressSpace(hart, host);
-  csrWrite(HIE, enabled);
+  csrWrite(HIE, 0);
+  csrWrite(VSIE, enabled);
   setCurrent(hart, host);
   if ((optional & OptionalState.Timer) == 0) refreshFirmwareTimer(hart);
   if (hasMessages(host)) serveMessages(host);
+}
+
+/** Counters may come and go on other harts meanwhile, but not those of the vCPUs that are switched. */
+// @ts-ignore: decorator
+@inline
+function optionalStateOf(hart: Hart): u64 {
+  return read64(<u64>(changetype<usize>(hart.root) + offsetof<Root>("optionalState")));
 }
 
 // @ts-ignore: decorator
@@ -119,7 +133,7 @@ function setCurrent(hart: Hart, vcpu: Vcpu): void {
  */
 // @ts-ignore: decorator
 @inline
-function exchange(from: Vcpu, to: Vcpu, optional: u64): void {
+function exchange(hart: Hart, from: Vcpu, to: Vcpu, optional: u64): void {
   from.sepc = csrSwap(SEPC, to.sepc);
   from.vsstatus = csrSwap(VSSTATUS, to.vsstatus);
   from.vstvec = csrSwap(VSTVEC, to.vstvec);
@@ -132,14 +146,15 @@ function exchange(from: Vcpu, to: Vcpu, optional: u64): void {
   from.senvcfg = csrSwap(SENVCFG, to.senvcfg);
   csrWrite(HSTATUS, to.hstatus);
   csrWrite(HTIMEDELTA, to.htimedelta);
-  if ((optional & TIMER_AND_INDIRECT) == TIMER_AND_INDIRECT) {
+  if ((optional & SWITCHED) == TIMER_AND_INDIRECT) {
     from.vstimecmp = csrSwap(VSTIMECMP, to.vstimecmp);
     from.vsiselect = csrSwap(VSISELECT, to.vsiselect);
-  } else exchangeOptional(from, to, optional);
+  } else exchangeOptional(hart, from, to, optional);
 }
 
-/** Machines that have only one of the two, or none. */
-function exchangeOptional(from: Vcpu, to: Vcpu, optional: u64): void {
+/** Machines that have only one of the two, or none; and some vCPU has counters. */
+function exchangeOptional(hart: Hart, from: Vcpu, to: Vcpu, optional: u64): void {
   if ((optional & OptionalState.Timer) != 0) from.vstimecmp = csrSwap(VSTIMECMP, to.vstimecmp);
   if ((optional & OptionalState.Indirect) != 0) from.vsiselect = csrSwap(VSISELECT, to.vsiselect);
+  if ((optional & OptionalState.Counters) != 0) switchCounters(hart, from, to);
 }

@@ -258,7 +258,7 @@ export class OwnershipView {
   readonly ownerParks: Uint8Array;
   readonly otherMaps: Uint16Array;
   readonly parentParks: Uint8Array;
-  /** By page: references of NACL memories and of calls under way. */
+  /** By page: references of NACL memories, of counters' snapshots, and of calls under way. */
   readonly pins: Uint16Array;
   /** Calls that made way for an interrupt, and by page: how many have it claimed, and have it still to map. */
   readonly calls: RangeCall[];
@@ -349,6 +349,8 @@ export class OwnershipView {
     for (const vcpu of vm.vcpus()) {
       const nacl = vcpu.number("naclHpa");
       for (let i = 0; nacl !== 0 && i < 3; i++) this.pins[this.state.pageIndex(nacl + i * PAGE)]++;
+      const snapshot = vcpu.number("snapshotHpa");
+      if (snapshot !== 0) this.pins[this.state.pageIndex(snapshot)]++;
     }
   }
 

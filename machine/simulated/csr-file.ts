@@ -1,4 +1,5 @@
 import type { Clock } from "./clock.ts";
+import { HartCounters } from "./counters.ts";
 import { Csr, HypervisorStatus, Irq, Status, bit, csrName } from "./csr-numbers.ts";
 import type { CsrName } from "./csr-numbers.ts";
 import { MachineFault } from "./errors.ts";
@@ -13,6 +14,7 @@ export class CsrFile {
   readonly options: MachineOptions;
   readonly clock: Clock;
   readonly interruptFiles: HartInterruptFiles | undefined;
+  readonly counters: HartCounters | undefined;
   /** sip.SSIP: set by software and by the firmware's IPI. */
   softwarePending = false;
   /** Deadline of the firmware's timer (SBI TIME); undefined if none is set. */
@@ -25,6 +27,7 @@ export class CsrFile {
     this.options = options;
     this.clock = clock;
     this.interruptFiles = interruptFiles;
+    this.counters = options.counters === undefined ? undefined : new HartCounters(options);
     this.#registers = registersOf(options);
     this.values[Csr.stimecmp] = NEVER;
     this.values[Csr.vstimecmp] = NEVER;
@@ -75,6 +78,7 @@ export class CsrFile {
     let pending = this.softwarePending ? bit(Irq.supervisorSoftware) : 0n;
     if (this.timerPending()) pending |= bit(Irq.supervisorTimer);
     if (this.interruptFiles?.supervisor.raised()) pending |= bit(Irq.supervisorExternal);
+    if (this.counters?.pending) pending |= LCOFI;
     return pending;
   }
 
@@ -117,23 +121,26 @@ export class CsrFile {
     return supervisor | guest;
   }
 
-  /** Interrupts that VS-mode takes itself if vsstatus.SIE lets it (bits of hip). */
+  /** Interrupts that VS-mode takes itself if vsstatus.SIE lets it (bits of hip; the overflow interrupt at its own). */
   pendingForGuest(): bigint {
-    return this.hypervisorPending() & this.raw("hie") & this.raw("hideleg");
+    const local = this.raw("hvip") & this.raw("hvien") & this.raw("vsie") & LCOFI;
+    return (this.hypervisorPending() & this.raw("hie") & this.raw("hideleg")) | local;
   }
 
   save(): unknown {
     const { softwarePending, firmwareDeadline } = this;
-    return { values: this.values.slice(), softwarePending, firmwareDeadline };
+    return { values: this.values.slice(), softwarePending, firmwareDeadline, counters: this.counters?.save() };
   }
 
   restore(saved: unknown): void {
-    const { values, softwarePending, firmwareDeadline } = saved as {
+    const { values, softwarePending, firmwareDeadline, counters } = saved as {
       values: BigUint64Array;
       softwarePending: boolean;
       firmwareDeadline: bigint | undefined;
+      counters: unknown;
     };
     this.values.set(values);
+    this.counters?.restore(counters);
     this.softwarePending = softwarePending;
     this.firmwareDeadline = firmwareDeadline;
   }
@@ -159,6 +166,8 @@ const ENVCFG_CBIE = 3n << 4n;
 const ENVCFG_FIOM = 1n;
 const SUPERVISOR_INTERRUPTS =
   bit(Irq.supervisorSoftware) | bit(Irq.supervisorTimer) | bit(Irq.supervisorExternal) | bit(Irq.counterOverflow);
+/** The same bit of sip, sie, hvip, hvien, vsip and vsie. */
+const LCOFI = bit(Irq.counterOverflow);
 const VIRTUAL_INTERRUPTS = bit(Irq.virtualSoftware) | bit(Irq.virtualTimer) | bit(Irq.virtualExternal);
 /** Exceptions 0-8, 12, 13, 15, 18 and 19 can be delegated to VS-mode; calls of VS-mode and G-stage faults cannot. */
 const DELEGABLE_EXCEPTIONS = 0xcb1ffn;
@@ -183,7 +192,8 @@ function registersOf(options: MachineOptions): (Register | undefined)[] {
   plain(~2n & ALL, "stvec", "vstvec");
   plain(0xffff_ffffn, "scounteren", "hcounteren");
   plain(DELEGABLE_EXCEPTIONS, "hedeleg");
-  plain(VIRTUAL_INTERRUPTS, "hideleg", "hvip");
+  plain(VIRTUAL_INTERRUPTS, "hideleg");
+  plain(options.guestFiles === undefined ? VIRTUAL_INTERRUPTS : VIRTUAL_INTERRUPTS | LCOFI, "hvip");
   plain(SUPERVISOR_INTERRUPTS, "sie");
   plain(VIRTUAL_INTERRUPTS | bit(Irq.guestExternal), "hie");
   defineStatus(options, special);
@@ -193,8 +203,7 @@ function registersOf(options: MachineOptions): (Register | undefined)[] {
   if (options.guestFiles !== undefined) defineAia(options.guestFiles, plain, special);
   else plain(0n, "hgeie", "hgeip");
   special("time", { read: readTime, write: refuseWrite });
-  special("cycle", { read: readTime, write: refuseWrite });
-  special("instret", { read: readTime, write: refuseWrite });
+  defineCounters(options, special);
   if (options.vlenb > 0) {
     special("vlenb", { read: () => BigInt(options.vlenb), write: refuseWrite, accessible: vectorsOn });
   }
@@ -208,6 +217,18 @@ type DefineSpecial = (name: CsrName, register: Partial<Register>) => void;
 function readTime(file: CsrFile): bigint {
   file.clock.advance(1n);
   return file.clock.now;
+}
+
+/** Those that there are; without a PMU cycle and instret are clocks. */
+function defineCounters(options: MachineOptions, special: DefineSpecial): void {
+  for (let number = 0; number < 32; number++) {
+    const fixed = number === 0 || number === 2;
+    if (number === 1 || (!fixed && number >= 3 + (options.counters ?? 0))) continue;
+    const read = (file: CsrFile): bigint => file.counters?.values[number] ?? readTime(file);
+    special(csrName(Csr.cycle + number) as CsrName, { read, write: refuseWrite });
+  }
+  if (options.counters === undefined || !options.sscofpmf) return;
+  special("scountovf", { read: (file) => file.counters?.overflowed ?? 0n, write: refuseWrite });
 }
 
 function refuseWrite(): void {
@@ -249,6 +270,7 @@ function defineInterruptViews(special: DefineSpecial): void {
     read: (file) => file.supervisorPending(),
     write: (file, value) => {
       file.softwarePending = (value & bit(Irq.supervisorSoftware)) !== 0n;
+      if (file.counters) file.counters.pending = (value & LCOFI) !== 0n;
     },
   });
   const writeVssi = (file: CsrFile, on: boolean): void => {
@@ -261,16 +283,21 @@ function defineInterruptViews(special: DefineSpecial): void {
   });
   // vsip and vsie are hip and hie, one bit lower, as far as hideleg gives them to VS-mode.
   special("vsip", {
-    read: (file) => (file.hypervisorPending() & file.raw("hideleg")) >> 1n,
+    read: (file) => ((file.hypervisorPending() & file.raw("hideleg")) >> 1n) | (file.raw("hvip") & file.raw("hvien")),
     write: (file, value) => {
+      const local = file.raw("hvien");
+      file.setRaw("hvip", (file.raw("hvip") & ~local) | (value & local));
       if ((file.raw("hideleg") & bit(Irq.virtualSoftware)) !== 0n) {
         writeVssi(file, (value & bit(Irq.supervisorSoftware)) !== 0n);
       }
     },
   });
   special("vsie", {
-    read: (file) => (file.raw("hie") & file.raw("hideleg")) >> 1n,
+    // The overflow interrupt has an enable of its own where hvien gives it to VS-mode.
+    read: (file) => ((file.raw("hie") & file.raw("hideleg")) >> 1n) | (file.raw("vsie") & file.raw("hvien")),
     write: (file, value) => {
+      const local = file.raw("hvien");
+      file.setRaw("vsie", (file.raw("vsie") & ~local) | (value & local));
       const delegated = file.raw("hideleg");
       file.setRaw("hie", (file.raw("hie") & ~delegated) | ((value << 1n) & delegated));
     },

@@ -114,6 +114,7 @@ function isaExtensions(options: MachineOptions): string[] {
   names.push("zicntr", "zicsr", "zifencei");
   if (options.guestFiles !== undefined) names.push("smaia", "ssaia");
   if (options.smstateen) names.push("smstateen");
+  if (options.counters !== undefined && options.sscofpmf) names.push("sscofpmf");
   if (options.sstc) names.push("sstc");
   if (options.svadu) names.push("svadu");
   return names;

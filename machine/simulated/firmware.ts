@@ -56,6 +56,8 @@ export class Firmware {
         return this.#hsm(hart, fid, args);
       case EID.srst:
         return fid === 0n ? this.#reset(args[0], args[1]) : NOT_SUPPORTED;
+      case EID.pmu:
+        return hart.csr.counters?.call(fid, args) ?? NOT_SUPPORTED;
       case EID.dbcn:
         return this.options.debugConsole ? this.#debugConsole(fid, args) : NOT_SUPPORTED;
       default:
@@ -87,6 +89,7 @@ export class Firmware {
 
   #has(eid: bigint): boolean {
     if (eid === EID.dbcn) return this.options.debugConsole;
+    if (eid === EID.pmu) return this.options.counters !== undefined;
     return eid <= 8n || eid === 0x10n || (Object.values(EID) as bigint[]).includes(eid);
   }
 
@@ -181,6 +184,7 @@ const EID = {
   hsm: 0x48534dn,
   srst: 0x53525354n,
   dbcn: 0x4442434en,
+  pmu: 0x504d55n,
 } as const;
 
 const NEVER = 0xffff_ffff_ffff_ffffn;

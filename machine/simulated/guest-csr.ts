@@ -27,8 +27,6 @@ const SUBSTITUTES = new Map<number, number>([
 /** Bits of hstateen0. */
 const STATEEN = { imsic: 58n, indirect: 60n, envcfg: 62n, stateen: 63n } as const;
 
-const COUNTER_BITS: Record<number, bigint> = { [Csr.cycle]: 1n, [Csr.time]: 2n, [Csr.instret]: 4n };
-
 /** One access: returns the old value, or the exception that it raises. */
 export function accessGuestCsr(
   file: CsrFile,
@@ -37,8 +35,8 @@ export function accessGuestCsr(
   action: CsrAction,
   operand: bigint,
 ): CsrAccess {
-  const counter = COUNTER_BITS[csr];
-  if (counter !== undefined) return readCounter(file, user, csr, counter, action);
+  if (csr >= Csr.cycle && csr <= Csr.hpmcounter31) return readCounter(file, user, csr, action);
+  if (csr === Csr.scountovf) return readOverflows(file, user, action);
   if (csr === Csr.vlenb) return file.exists(csr) && vectorsOn(file) ? readOnly(file.read(csr), action) : ILLEGAL;
   const level = (csr >> 8) & 3;
   // Level 2 are the hypervisor's and the vs registers: none of VS-mode's business.
@@ -93,12 +91,19 @@ function indirectExists(file: CsrFile): boolean {
   return file.interruptFiles?.guest(file.guestFile())?.readRegister(selected) !== undefined;
 }
 
-function readCounter(file: CsrFile, user: boolean, csr: number, counter: bigint, action: CsrAction): CsrAccess {
-  if (action !== "read") return ILLEGAL;
+function readCounter(file: CsrFile, user: boolean, csr: number, action: CsrAction): CsrAccess {
+  if (action !== "read" || !file.exists(csr)) return ILLEGAL;
+  const counter = 1n << BigInt(csr - Csr.cycle);
   if ((file.raw("hcounteren") & counter) === 0n) return VIRTUAL;
   if (user && (file.raw("scounteren") & counter) === 0n) return VIRTUAL;
   file.clock.advance(1n);
-  return { value: csr === Csr.time ? file.guestTime() : file.clock.now };
+  return { value: csr === Csr.time ? file.guestTime() : file.read(csr) };
+}
+
+/** scountovf has no trap: what hcounteren does not give reads 0. */
+function readOverflows(file: CsrFile, user: boolean, action: CsrAction): CsrAccess {
+  if (user || action !== "read" || !file.exists(Csr.scountovf)) return ILLEGAL;
+  return { value: file.read(Csr.scountovf) & file.raw("hcounteren") };
 }
 
 function vectorsOn(file: CsrFile): boolean {

@@ -45,8 +45,10 @@ export class GuestProgress {
       throw new MachineFault(`vCPU ${context.key} does not get beyond: ${describeOperation(pending.operation)}`);
     }
     context.hart = hart;
+    const { user } = hart;
     const attempt = this.#executor.attempt(hart, context, pending.operation);
     pending.sleeping = attempt === "sleeping";
+    if (typeof attempt === "object") hart.csr.counters?.countGuest(user, 1n);
     if (pending.sleeping) pending.attempts--;
     if (typeof attempt === "object") {
       context.pending = undefined;

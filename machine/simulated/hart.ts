@@ -30,6 +30,9 @@ const CALLEE_SAVED = [3, 8, 9, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27];
 /** The others: ra, sp, tp, t0-t6, a0-a7. */
 const CALLER_SAVED = [1, 2, 4, 5, 6, 7, 10, 11, 12, 13, 14, 15, 16, 17, 28, 29, 30, 31];
 
+/** What an entry into the hypervisor is to a counter that counts it. */
+const HYPERVISOR_INSTRUCTIONS = 1000n;
+
 /** How a trap is described to the hypervisor. */
 export interface TrapInfo {
   stval?: bigint;
@@ -120,6 +123,7 @@ export class Hart {
   /** A trap of the guest into HS-mode (Privileged 21.6.4), and everything up to where the hypervisor leaves the hart. */
   trap(cause: bigint | number, info: TrapInfo = {}): void {
     const { csr } = this;
+    csr.counters?.countHypervisor(HYPERVISOR_INSTRUCTIONS);
     csr.setRaw("sepc", this.pc);
     csr.setRaw("scause", BigInt(cause));
     csr.setRaw("stval", info.stval ?? 0n);
@@ -245,12 +249,14 @@ export class Hart {
     this.pc = pc;
   }
 
-  /** The first interrupt (number of VS-mode: 1, 5, 9) that VS-mode takes now. */
+  /** The first interrupt (number of VS-mode: 1, 5, 9, 13) that VS-mode takes now. */
   pendingGuestInterrupt(): number | undefined {
     if (!this.user && (this.csr.raw("vsstatus") & Status.sie) === 0n) return undefined;
     const pending = this.csr.pendingForGuest();
-    const irq = [Irq.virtualExternal, Irq.virtualSoftware, Irq.virtualTimer].find((n) => (pending & bit(n)) !== 0n);
-    return irq === undefined ? undefined : irq - 1;
+    const irq = [Irq.virtualExternal, Irq.virtualSoftware, Irq.virtualTimer, Irq.counterOverflow].find(
+      (n) => (pending & bit(n)) !== 0n,
+    );
+    return irq === undefined || irq === Irq.counterOverflow ? irq : irq - 1;
   }
 
   toString(): string {

@@ -47,6 +47,10 @@ export interface MachineOptions {
   guestFiles: number | undefined;
   /** Wired interrupts of the APLIC, which needs an IMSIC; 0: no APLIC. */
   aplicSources: number;
+  /** Programmable performance counters, beside cycle and instret; undefined: the firmware has no PMU. */
+  counters: number | undefined;
+  /** Counters interrupt when they overflow, and can leave out privilege modes. */
+  sscofpmf: boolean;
   /** Debug console of the firmware; without it only legacy putchar. */
   debugConsole: boolean;
   /** htinst holds the transformed instruction at guest page faults, otherwise 0. */
@@ -88,6 +92,8 @@ const DEFAULTS: MachineOptions = {
   svadu: false,
   guestFiles: 3,
   aplicSources: 63,
+  counters: undefined,
+  sscofpmf: true,
   debugConsole: true,
   transformedInstruction: true,
   cacheInvalid: false,

@@ -33,6 +33,7 @@ const VCPU_FIELDS = [
   "pendingLength",
   "naclHpa",
   "naclGpa",
+  "snapshotHpa",
   "startAddress",
   "messages",
 ];

@@ -34,6 +34,7 @@ const LOCK = fieldOffset("vm", "lock");
 const VERSION = fieldOffset("vm", "version");
 const LIFECYCLE = fieldOffset("vm", "lifecycle");
 const NACL = fieldOffset("vcpu", "naclHpa");
+const SNAPSHOT = fieldOffset("vcpu", "snapshotHpa");
 
 export class TouchedChecker {
   readonly machine: Machine;
@@ -376,15 +377,15 @@ export class TouchedChecker {
     return Buffer.compare(this.machine.memory.bytes.subarray(start, start + PAGE), this.#zeroes) === 0;
   }
 
-  /** How many NACL memories hold the page. */
+  /** How many NACL memories and snapshots of counters hold the page. */
   #pins(page: number): number {
     let pins = 0;
     for (const vm of this.state.vms()) {
       for (const vcpu of vm.vcpus()) {
-        const nacl = this.#words[this.#index(vcpu.address + NACL)];
-        if (nacl === 0) continue;
-        const first = (nacl - this.#base) / PAGE;
-        if (page >= first && page < first + 3) pins++;
+        const pages = (offset: number): number => (this.#words[this.#index(vcpu.address + offset)] - this.#base) / PAGE;
+        const nacl = pages(NACL);
+        if (page >= nacl && page < nacl + 3) pins++;
+        if (page === pages(SNAPSHOT)) pins++;
       }
     }
     return pins;

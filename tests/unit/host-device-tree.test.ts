@@ -81,6 +81,7 @@ function hostTree(blob: Uint8Array, host: HostOptions = {}): FdtNode {
     BigInt.asIntN(64, host.henvcfg ?? USUAL),
     host.vectors ?? true,
     files,
+    false,
   );
   calls.planCreate(BigInt(PLAN), BigInt(LIST));
   const memory = host.memory ?? [[0x8000_0000n, 0xf000_0000n]];
@@ -367,12 +368,13 @@ test("each extension follows what the host is given", () => {
 
   const all = every;
   const offered = (henvcfg: bigint, vectors: number, files: number): bigint =>
-    BigInt.asUintN(64, calls.offeredFeatures(all, BigInt.asIntN(64, henvcfg), vectors, files));
+    BigInt.asUintN(64, calls.offeredFeatures(all, BigInt.asIntN(64, henvcfg), vectors, files, 0));
   const has = (mask: bigint, name: string) => (mask & featureBit(name)) !== 0n;
   assert.ok(has(offered(ADUE, 0, 0), "svadu") && !has(offered(ADUE, 0, 0), "svade"));
   assert.ok(has(offered(0n, 0, 0), "svade") && !has(offered(0n, 0, 0), "svadu"));
   assert.ok(has(offered(PBMTE, 0, 0), "svpbmt") && !has(offered(USUAL, 1, 1), "svpbmt"));
   assert.ok(has(offered(0n, 1, 0), "v") && has(offered(0n, 0, 1), "ssaia"));
+  assert.ok(has(BigInt.asUintN(64, calls.offeredFeatures(all, 0n, 0, 0, 1)), "sscofpmf"));
   for (const name of "h zkr zicntr zihpm sscofpmf ssstateen zicfilp zicfiss ssnpm ssdbltrp ssctr zcmt".split(" ")) {
     assert.ok(!has(offered(every, 1, 1), name), name);
   }

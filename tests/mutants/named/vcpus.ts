@@ -100,8 +100,8 @@ export const VCPU_FAULTS: NamedFault[] = [
   {
     id: "hie-of-the-host-in-the-tvm",
     file: "vm/world-switch",
-    from: "csrWrite(HIE, ((vcpu.vsie << 1) & VS_INTERRUPTS) |",
-    to: "csrWrite(HIE, ((host.vsie << 1) & VS_INTERRUPTS) |",
+    from: "csrWrite(VSIE, vcpu.vsie);",
+    to: "csrWrite(VSIE, host.vsie);",
     description: "a TVM runs with the interrupt enables of its host",
     caughtBy: "world switch tests",
   },

@@ -106,8 +106,8 @@ describe("exceptions that nobody expects", () => {
 
   test("an enabled one that nobody knows is turned off", () => {
     host.restore("host");
-    host.hart.csr.setRaw("sie", (1n << 13n) | (1n << 9n));
-    trap(host, INTERRUPT | 13n);
+    host.hart.csr.setRaw("sie", (1n << 14n) | (1n << 9n));
+    trap(host, INTERRUPT | 14n);
     assert.equal(raw(host, "sie"), 1n << 9n);
   });
 

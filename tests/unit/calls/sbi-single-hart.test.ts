@@ -42,9 +42,9 @@ describe("Base", () => {
 
   test("probe: 1 for what there is, 0 for everything else", () => {
     start();
-    const { covg, ...present } = Eid;
+    const { covg, pmu, ...present } = Eid;
     for (const eid of Object.values(present)) assert.deepEqual(host.call(Eid.base, 3, eid), { error: 0n, value: 1n });
-    for (const eid of [covg, 3, 0x504d55, (1n << 32n) | BigInt(Eid.base), EVERY]) {
+    for (const eid of [covg, 3, pmu, (1n << 32n) | BigInt(Eid.base), EVERY]) {
       assert.deepEqual(host.call(Eid.base, 3, eid), { error: 0n, value: 0n });
     }
     host.enter(tvm);
@@ -55,7 +55,7 @@ describe("Base", () => {
   test("unknown functions and extensions", () => {
     start();
     for (const fid of [7, 100]) refused("notSupported", Eid.base, fid);
-    for (const eid of [0, 3, 4, 8, 0x504d55, 0x0a00_0000, 0xffff_ffff]) refused("notSupported", eid, 0);
+    for (const eid of [0, 3, 4, 8, Eid.pmu, 0x0a00_0000, 0xffff_ffff]) refused("notSupported", eid, 0);
     const wide: SbiResult = host.ecall((1n << 32n) | BigInt(Eid.base), 0);
     assert.equal(errorName(wide.error), "notSupported");
     assert.equal(errorName(host.ecall(Eid.base, 1n << 32n).error), "notSupported");

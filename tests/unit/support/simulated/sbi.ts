@@ -10,6 +10,7 @@ export const Eid = {
   hsm: 0x48534d,
   srst: 0x53525354,
   dbcn: 0x4442434e,
+  pmu: 0x504d55,
   nacl: 0x4e41434c,
   covh: 0x434f5648,
   covg: 0x434f5647,
@@ -45,6 +46,18 @@ export type CovhName = keyof typeof Covh;
 export const Covg = { addMmioRegion: 0, removeMmioRegion: 1, shareMemory: 2, unshareMemory: 3 } as const;
 
 export const Rfence = { fenceI: 0, sfenceVma: 1, sfenceVmaAsid: 2 } as const;
+
+export const Pmu = {
+  numCounters: 0,
+  getInfo: 1,
+  configMatching: 2,
+  start: 3,
+  stop: 4,
+  fwRead: 5,
+  fwReadHi: 6,
+  setShmem: 7,
+  eventGetInfo: 8,
+} as const;
 
 export const Hsm = { start: 0, stop: 1, status: 2, suspend: 3 } as const;
 
