@@ -1,7 +1,7 @@
 import { Hart, HartRequest } from "../hart";
 import { NOT_MAPPED, translate } from "../memory/gstage";
-import { cas32, csrRead, loadAcquire32 } from "../riscv/hw";
-import { HVIP, VSIE } from "../riscv/csr";
+import { cas32, csrClear, csrRead, csrWrite, loadAcquire32 } from "../riscv/hw";
+import { HVIP, SEPC, SSTATUS_SIE, VSATP, VSIE, VSSTATUS } from "../riscv/csr";
 import { releaseCounters } from "../vm/counters";
 import { exitByFinalCall, exitNotification, exitWfi, pendingInterrupts } from "../vm/exit";
 import { sendRequest } from "../vm/hart-messages";
@@ -61,7 +61,7 @@ export function hsmCall(hart: Hart, caller: Vcpu, fid: u64): i64 {
     case Hsm.HartGetStatus:
       return hartGetStatus(caller.vm, caller.a0);
     default:
-      return hartSuspend(hart, caller, caller.a0);
+      return hartSuspend(hart, caller, caller.a0, caller.a1, caller.a2);
   }
 }
 
@@ -74,7 +74,7 @@ function hartStart(hart: Hart, caller: Vcpu, id: u64, address: u64, opaque: u64)
   const target = vm.vcpu(id);
   if (target == null) return SBI_INVALID_PARAM;
   const host = vm.kind == VmKind.Host;
-  if ((address & 1) != 0 || (host && translate(vm, address) == NOT_MAPPED)) return SBI_INVALID_ADDRESS;
+  if (!canStartAt(vm, address)) return SBI_INVALID_ADDRESS;
   // From here on the vCPU is ours: nobody else starts it, and nobody runs it yet.
   if (cas32(target.stateAddress(), VcpuState.Stopped, VcpuState.Starting) != VcpuState.Stopped) {
     return SBI_ALREADY_AVAILABLE;
@@ -90,6 +90,11 @@ function hartStart(hart: Hart, caller: Vcpu, id: u64, address: u64, opaque: u64)
     exitNotification(hart, caller, 1);
   }
   return 0;
+}
+
+/** Whether a vCPU can begin there: even, and memory of a host (a TVM's may not be populated yet). */
+function canStartAt(vm: Vm, address: u64): bool {
+  return (address & 1) == 0 && (vm.kind == VmKind.Tvm || translate(vm, address) != NOT_MAPPED);
 }
 
 /** hart_stop(): never returns to the caller. */
@@ -120,18 +125,27 @@ function hartGetStatus(vm: Vm, id: u64): i64 {
 }
 
 /**
- * hart_suspend(type, resume address, opaque): the default retentive suspend waits for an interrupt that vsie enables. Non-retentive and
- * platform-specific suspends have no use in a VM: NOT_SUPPORTED; reserved types INVALID_PARAM.
+ * hart_suspend(type, resume address, opaque): waits for an interrupt that vsie enables. The default retentive suspend then goes on behind the call;
+ * the default non-retentive one at the resume address with a0 = its id, a1 = opaque, satp = 0 and interrupts off, and keeps the rest of
+ * its state, as it may. Platform-specific suspends have no use in a VM: NOT_SUPPORTED; reserved types INVALID_PARAM; a resume address as
+ * hart_start does not take it INVALID_ADDRESS.
  */
-function hartSuspend(hart: Hart, caller: Vcpu, type: u64): i64 {
-  if (type != SUSPEND_RETENTIVE) {
+function hartSuspend(hart: Hart, caller: Vcpu, type: u64, address: u64, opaque: u64): i64 {
+  const retentive = type == SUSPEND_RETENTIVE;
+  if (!retentive && type != SUSPEND_NON_RETENTIVE) {
     const platform =
-      (type >= SUSPEND_PLATFORM_RETENTIVE && type <= SUSPEND_NON_RETENTIVE) ||
+      (type >= SUSPEND_PLATFORM_RETENTIVE && type < SUSPEND_NON_RETENTIVE) ||
       (type >= SUSPEND_PLATFORM_NON_RETENTIVE && type < SUSPEND_TYPE_END);
     return platform ? SBI_NOT_SUPPORTED : SBI_INVALID_PARAM;
   }
-  caller.a0 = 0;
-  caller.a1 = 0;
+  if (!retentive && !canStartAt(caller.vm, address)) return SBI_INVALID_ADDRESS;
+  caller.a0 = retentive ? 0 : <u64>caller.id;
+  caller.a1 = retentive ? 0 : opaque;
+  if (!retentive) {
+    csrWrite(SEPC, address);
+    csrWrite(VSATP, 0);
+    csrClear(VSSTATUS, SSTATUS_SIE);
+  }
   if (caller.vm.kind == VmKind.Host) suspendHostVcpu(hart);
   else if (pendingInterrupts(csrRead(VSIE), csrRead(HVIP)) == 0) exitWfi(hart, caller, WFI);
   return SBI_PENDING;

@@ -11,6 +11,8 @@ export interface MatrixEntry {
   machine: Machine;
   /** The harts have a vector unit. */
   vectors: boolean;
+  /** The host has an interrupt file on each hart. */
+  interruptFiles: boolean;
 }
 
 /** Extensions that Salus needs or uses and that `rv64` does not have by itself. */
@@ -40,11 +42,18 @@ export const MATRIX: MatrixEntry[] = [
     cpu: `${MAX},v=off`,
     iommu: false,
   }),
+  entry("1 hart, aia=none", { harts: 1, aia: "none" }),
+  entry("4 harts, aia=none", { harts: 4, aia: "none" }),
+  entry("2 harts, aia=aplic, without Sstc", { aia: "aplic", cpu: `${rv64(256)},sstc=off` }),
+  entry("2 harts, an IMSIC without guest files", { aia: "aplic-imsic,aia-guests=0" }),
+  entry("2 harts, one guest file each: the host's", { aia: "aplic-imsic,aia-guests=1" }),
+  entry("4 harts, seven guest files each", { harts: 4, aia: "aplic-imsic,aia-guests=7" }),
 ];
 
 function entry(name: string, special: Partial<Machine>): MatrixEntry {
   const machine = { ...DEFAULT_MACHINE, ...special };
-  return { name, machine, vectors: !machine.cpu.includes("v=off") };
+  const interruptFiles = machine.aia.startsWith("aplic-imsic") && !machine.aia.endsWith("=0");
+  return { name, machine, vectors: !machine.cpu.includes("v=off"), interruptFiles };
 }
 
 function rv64(vlen: number): string {

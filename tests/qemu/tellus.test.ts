@@ -18,7 +18,7 @@ const flavour = process.env["SALUS_FLAVOUR"] === "debug" ? "debug" : "release";
 const artifacts = await buildArtifacts({ flavour, log: () => {} });
 const hostImage = { file: artifacts.hostImage, bytes: statSync(artifacts.hostImage).size };
 
-for (const { name, machine, vectors } of MATRIX) {
+for (const { name, machine, vectors, interruptFiles } of MATRIX) {
   test(name, async () => {
     const result = await runQemu({
       executable: qemu,
@@ -31,9 +31,14 @@ for (const { name, machine, vectors } of MATRIX) {
     assert(reasons.length === 0, `${reasons.join("\n")}\nThe last lines:\n${lastLines(result.lines)}`);
 
     // The host was given the machine that was meant, all of it.
-    const harts = `Harts: ${machine.harts}, ${vectors ? "with" : "without"} vectors, with an IMSIC`;
+    const harts = `Harts: ${machine.harts}, ${vectors ? "with" : "without"} vectors, ${interruptFiles ? "with" : "without"} an IMSIC`;
     assert(result.lines.includes(harts), `the host does not say "${harts}"`);
     const vectorTests = reader.steps.filter((step) => step.name === "test vectors");
     assert.equal(vectorTests.length > 0, vectors);
+    // Interrupts reach TVMs in one of two ways, on every machine.
+    const guests = Number(/aia-guests=(\d+)/.exec(machine.aia)?.[1] ?? 0);
+    const injected = reader.steps.some((step) => step.name === "interrupts injected into a guest");
+    assert.equal(injected, guests > 2);
+    assert(reader.steps.some((step) => step.name === "an external interrupt through hvip"));
   });
 }

@@ -89,6 +89,7 @@ export async function runBench(qemu: string, images: BenchImages, cpu: string, d
     cpu,
     numaNodes: 1,
     iommu: false,
+    aia: DEFAULT_MACHINE.aia,
     extraArguments: [
       "-icount",
       "shift=0",

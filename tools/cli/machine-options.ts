@@ -10,6 +10,7 @@ export interface MachineFlags {
   cpu?: string;
   numa?: number;
   iommu?: boolean;
+  aia?: string;
   qemu?: string;
   qemuArgs?: string;
   append?: string;
@@ -58,13 +59,14 @@ export function memory(text: string): number {
 
 /** Adds what every command that starts a machine takes. */
 export function addMachineOptions(command: Command): Command {
-  const { harts, memoryMiB, cpu } = DEFAULT_MACHINE;
+  const { harts, memoryMiB, cpu, aia } = DEFAULT_MACHINE;
   return command
     .addOption(new Option("--smp <n>", `number of harts (NCPU; ${harts})`).argParser(wholeNumber(1)))
     .addOption(new Option("--memory <size>", `MiB, or 2G (MEM_SIZE; ${memoryMiB})`).argParser(memory))
     .addOption(new Option("--cpu <model>", `QEMU's CPU model and properties (${cpu})`))
     .addOption(new Option("--numa <n>", "divide harts and memory among n NUMA nodes").argParser(wholeNumber(1)))
     .option("--no-iommu", "a machine without IOMMU")
+    .addOption(new Option("--aia <kind>", `interrupt controllers, as QEMU names them (${aia})`))
     .option("--qemu <path>", "QEMU's executable or source tree (QEMU; qemu-system-riscv64 from the PATH)")
     .option("--qemu-args <args>", "more arguments for QEMU (EXTRA_QEMU_ARGS)")
     .option("--append <args>", "boot arguments of the hypervisor, which hands them to its host")
@@ -84,6 +86,7 @@ export function machineFrom(flags: MachineFlags, environment: NodeJS.ProcessEnv 
     cpu: flags.cpu ?? DEFAULT_MACHINE.cpu,
     numaNodes: flags.numa ?? DEFAULT_MACHINE.numaNodes,
     iommu: flags.iommu ?? DEFAULT_MACHINE.iommu,
+    aia: flags.aia ?? DEFAULT_MACHINE.aia,
     extraArguments: splitArguments(extra),
   };
 }

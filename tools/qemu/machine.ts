@@ -21,8 +21,8 @@ export const DEFAULT_CPU = "rv64,v=on,vlen=256,elen=64,smaia=true,ssaia=true,ssc
 /** Where an initial RAM disk may begin. */
 const INITRD_ALIGNMENT = 2 * MIB;
 
-/** IMSIC guest interrupt files of each hart. */
-const GUEST_INTERRUPT_FILES = 5;
+/** Interrupt controllers: an IMSIC with five guest interrupt files on each hart. */
+const DEFAULT_AIA = "aplic-imsic,aia-guests=5";
 /** The PCI identity by which the original Salus finds its IOMMU. */
 const IOMMU_DEVICE = "riscv-iommu-pci,vendor-id=0x1efd,device-id=0xedf1";
 
@@ -34,6 +34,8 @@ export interface Machine {
   /** Nodes among which RAM and harts are divided evenly; 1 is a machine without NUMA. */
   numaNodes: number;
   iommu: boolean;
+  /** QEMU's aia: none, aplic or aplic-imsic, and for the last ",aia-guests=" guest interrupt files of each hart (0 to 7). */
+  aia: string;
   /** More arguments for QEMU, behind all others. */
   extraArguments: string[];
 }
@@ -44,6 +46,7 @@ export const DEFAULT_MACHINE: Readonly<Machine> = {
   cpu: DEFAULT_CPU,
   numaNodes: 1,
   iommu: true,
+  aia: DEFAULT_AIA,
   extraArguments: [],
 };
 
@@ -92,7 +95,7 @@ export function hostImageAddress(memoryMiB: number, imageBytes: number): number 
  */
 export function qemuArguments(machine: Machine, boot: Boot): string[] {
   const memory = boot.memoryFile === undefined ? "" : ",memory-backend=ram";
-  const args = ["-M", `virt,aia=aplic-imsic,aia-guests=${GUEST_INTERRUPT_FILES}${memory}`];
+  const args = ["-M", `virt,aia=${machine.aia}${memory}`];
   args.push("-cpu", machine.cpu, "-smp", String(machine.harts), "-m", `${machine.memoryMiB}M`);
   args.push(...numaArguments(machine));
   if (boot.memoryFile !== undefined) {

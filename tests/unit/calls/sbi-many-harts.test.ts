@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { before, describe, test } from "node:test";
+import { Csr } from "../../../machine/simulated/csr-numbers.ts";
 import { GuestDriver } from "../../../machine/simulated/guest-driver.ts";
 import { operations } from "../../../machine/simulated/guest-script.ts";
 import { CoveHost, FREE_MEMORY, HOST_CODE, HUGE, PAGE, TVM_MEMORY } from "../support/simulated/cove-host.ts";
@@ -98,8 +99,26 @@ for (const guestFiles of [3, undefined]) {
         assert.deepEqual(host.call(Eid.hsm, Hsm.suspend, 0), { error: 0n, value: 0n });
       });
 
+      test("a non-retentive suspend goes on at its resume address, as from a start", () => {
+        host.restore("together");
+        second.writeCsr("sie", 2);
+        second.writeCsr("sstatus", 2);
+        const suspend = operations.ecall(Eid.hsm, Hsm.suspend, 0x8000_0000, HOST_CODE + 0x80, 0x55);
+        assert.deepEqual(second.perform(suspend), { halted: "waiting" });
+        assert.equal(host.call(Eid.ipi, 0, 2, 0).error, Sbi.success);
+        settle();
+        assert.equal(second.hart.pc, BigInt(HOST_CODE + 0x80));
+        assert.deepEqual([second.hart.registers[10], second.hart.registers[11]], [1n, 0x55n]);
+        assert.equal(second.hart.csr.raw("vsatp"), 0n);
+        assert.equal(second.hart.csr.raw("vsstatus") & 2n, 0n, "interrupts are off");
+        assert.equal(second.hart.csr.read(Csr.vsip), 2n, "the one that woke it is pending");
+      });
+
       test("errors", () => {
         host.restore("alone");
+        for (const address of [HOST_CODE + 1, 0x1000, host.converted(1)]) {
+          refused("invalidAddress", Eid.hsm, Hsm.suspend, 0x8000_0000, address, 0);
+        }
         for (const id of [3, 4, 1000, 1n << 32n, EVERY]) {
           refused("invalidParam", Eid.hsm, Hsm.start, id, HOST_CODE, 0);
           refused("invalidParam", Eid.hsm, Hsm.status, id);
@@ -112,7 +131,7 @@ for (const guestFiles of [3, undefined]) {
         for (const type of [1, 0x0fff_ffff, 0x8000_0001, 0x8fff_ffff, 1n << 32n, EVERY]) {
           refused("invalidParam", Eid.hsm, Hsm.suspend, type, HOST_CODE, 0);
         }
-        for (const type of [0x1000_0000, 0x8000_0000, 0x9000_0000, 0xffff_ffff]) {
+        for (const type of [0x1000_0000, 0x7fff_ffff, 0x9000_0000, 0xffff_ffff]) {
           refused("notSupported", Eid.hsm, Hsm.suspend, type, HOST_CODE, 0);
         }
         assert.equal(host.call(Eid.hsm, Hsm.start, 1, HOST_CODE, 0).error, Sbi.success);

@@ -75,8 +75,21 @@ describe("HSM", () => {
     refused("alreadyAvailable", Eid.hsm, Hsm.start, 0, TVM_MEMORY, 0);
     refused("alreadyAvailable", Eid.hsm, Hsm.start, 1, TVM_MEMORY, 0);
     refused("invalidAddress", Eid.hsm, Hsm.start, 2, TVM_MEMORY + 1, 0);
-    refused("notSupported", Eid.hsm, Hsm.suspend, 0x8000_0000, TVM_MEMORY, 0);
+    refused("notSupported", Eid.hsm, Hsm.suspend, 0x1000_0000, TVM_MEMORY, 0);
+    refused("invalidAddress", Eid.hsm, Hsm.suspend, 0x8000_0000, TVM_MEMORY + 1, 0);
     refused("invalidParam", Eid.hsm, Hsm.suspend, 1, TVM_MEMORY, 0);
+  });
+
+  test("a non-retentive suspend goes on elsewhere, without translation and interrupts", () => {
+    start();
+    host.writeCsr("sstatus", 2n);
+    exits(operations.ecall(Eid.hsm, Hsm.suspend, 0x8000_0000, TVM_MEMORY + 0x40, 0x77));
+    assert.equal(host.readCsr("scause"), 22n);
+    host.enter(tvm, 0);
+    assert.equal(host.hart.pc, BigInt(TVM_MEMORY + 0x40));
+    assert.deepEqual([host.hart.registers[10], host.hart.registers[11]], [0n, 0x77n]);
+    assert.equal(host.hart.csr.raw("vsatp"), 0n);
+    assert.equal(host.hart.csr.raw("vsstatus") & 2n, 0n);
   });
 
   test("a vCPU that stops can be started again", () => {

@@ -28,6 +28,11 @@ test("the default machine is the one that Salus's users know", () => {
   );
 });
 
+test("a machine with other interrupt controllers", () => {
+  const args = qemuArguments({ ...DEFAULT_MACHINE, aia: "none" }, { hypervisor: "/salus.elf" });
+  assert.deepEqual(valuesOf(args, "-M"), ["virt,aia=none"]);
+});
+
 test("the image goes to its usual place if RAM reaches behind it, else to a lower one", () => {
   assert.equal(hostImageAddress(2048, IMAGE_BYTES), 0xc020_0000);
   assert.equal(hostImageAddress(1024 + 64, IMAGE_BYTES), 0xc020_0000);
