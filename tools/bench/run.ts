@@ -2,7 +2,7 @@ import { mkdirSync, rmSync } from "node:fs";
 import path from "node:path";
 import { Failure } from "../failure.ts";
 import { packHostImageFile } from "../image/host-image.ts";
-import { HOST_IMAGE_ADDRESS, qemuArguments, type Machine } from "../qemu/machine.ts";
+import { DEFAULT_MACHINE, HOST_IMAGE_ADDRESS, qemuArguments, type Machine } from "../qemu/machine.ts";
 import { runQemu } from "../qemu/runner.ts";
 import { buildFolder } from "../repository.ts";
 import { buildPlugin, pluginArguments, readReport, type Interval, type PluginReport, type Region } from "./plugin.ts";
