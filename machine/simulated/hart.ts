@@ -1,12 +1,12 @@
 import { CsrFile } from "./csr-file.ts";
 import type { Clock } from "./clock.ts";
-import { Cause, HypervisorStatus, INTERRUPT, Irq, Status, bit } from "./csr-numbers.ts";
+import { Cause, Csr, HypervisorStatus, INTERRUPT, Irq, Status, bit } from "./csr-numbers.ts";
 import { MachineFault, hex } from "./errors.ts";
 import type { HartInterruptFiles } from "./imsic.ts";
 import type { Instruction } from "./instruction-encoding.ts";
 import type { MachineOptions } from "./machine-options.ts";
 import type { PhysicalMemory } from "./physical-memory.ts";
-import { RecordView } from "./record-layout.ts";
+import { RecordView, fieldOffset } from "./record-layout.ts";
 import { Tlb } from "./tlb.ts";
 
 /**
@@ -32,6 +32,9 @@ const CALLER_SAVED = [1, 2, 4, 5, 6, 7, 10, 11, 12, 13, 14, 15, 16, 17, 28, 29, 
 
 /** What an entry into the hypervisor is to a counter that counts it. */
 const HYPERVISOR_INSTRUCTIONS = 1000n;
+/** Fields of a hart's record that every entry looks at. */
+const CURRENT = fieldOffset("hart", "current");
+const ENTERED = fieldOffset("hart", "entered");
 
 /** How a trap is described to the hypervisor. */
 export interface TrapInfo {
@@ -75,6 +78,9 @@ export class Hart {
   instructionFences = 0;
 
   readonly #memory: PhysicalMemory;
+  /** All of memory, and the registers, as 32-bit words: copying them makes no BigInt. */
+  readonly #words: Uint32Array;
+  readonly #registerWords: Uint32Array;
   readonly #enter: HypervisorEntry;
   /** trap.S keeps the callee-saved registers in the machine during an ecall. */
   #inEcall = false;
@@ -93,6 +99,8 @@ export class Hart {
     this.csr = new CsrFile(options, clock, files);
     this.vector = new Uint8Array(32 * options.vlenb);
     this.#memory = memory;
+    this.#words = new Uint32Array(memory.wasmMemory.buffer);
+    this.#registerWords = new Uint32Array(this.registers.buffer);
     this.#enter = enter;
   }
 
@@ -123,26 +131,27 @@ export class Hart {
   /** A trap of the guest into HS-mode (Privileged 21.6.4), and everything up to where the hypervisor leaves the hart. */
   trap(cause: bigint | number, info: TrapInfo = {}): void {
     const { csr } = this;
+    const { values } = csr;
     csr.counters?.countHypervisor(HYPERVISOR_INSTRUCTIONS);
-    csr.setRaw("sepc", this.pc);
-    csr.setRaw("scause", BigInt(cause));
-    csr.setRaw("stval", info.stval ?? 0n);
-    csr.setRaw("htval", (info.gpa ?? 0n) >> 2n);
-    csr.setRaw("htinst", info.htinst ?? 0n);
+    values[Csr.sepc] = this.pc;
+    values[Csr.scause] = BigInt(cause);
+    values[Csr.stval] = info.stval ?? 0n;
+    values[Csr.htval] = (info.gpa ?? 0n) >> 2n;
+    values[Csr.htinst] = info.htinst ?? 0n;
     const { spv, spvp, gva } = HypervisorStatus;
-    let hstatus = csr.raw("hstatus") & ~(spvp | gva);
+    let hstatus = values[Csr.hstatus] & ~(spvp | gva);
     hstatus |= spv | (this.user ? 0n : spvp) | (info.gva ? gva : 0n);
-    csr.setRaw("hstatus", hstatus);
-    const old = csr.raw("sstatus");
+    values[Csr.hstatus] = hstatus;
+    const old = values[Csr.sstatus];
     let sstatus = old & ~(Status.sie | Status.spie | Status.spp);
     if ((old & Status.sie) !== 0n) sstatus |= Status.spie;
     if (!this.user) sstatus |= Status.spp;
-    csr.setRaw("sstatus", sstatus);
+    values[Csr.sstatus] = sstatus;
 
-    const context = this.record.number("current");
-    this.#inEcall = BigInt(cause) === BigInt(Cause.ecallFromGuest);
+    const context = this.#pointer(CURRENT);
+    this.#inEcall = Number(cause) === Cause.ecallFromGuest;
     this.#store(context, CALLER_SAVED);
-    if (!this.#inEcall || this.#memory.read64(context) !== 0n) this.#store(context, CALLEE_SAVED);
+    if (!this.#inEcall || this.#word(context) !== 0) this.#store(context, CALLEE_SAVED);
     this.#follow(this.#enter(this, "trap", []));
   }
 
@@ -178,41 +187,69 @@ export class Hart {
 
   /** trap.S: enter_context, enter_other_or_tvm, enter_loading_all; then sret. */
   #enterContext(): void {
-    const { record } = this;
-    const current = record.word("current");
-    const entered = record.word("entered");
-    if (current === 0n) throw new MachineFault(`hart ${this.id} enters no context`);
-    if (!this.#inEcall || (entered !== current && entered !== current + 1n)) {
-      if (this.#inEcall && entered % 2n === 0n) this.#store(Number(entered), CALLEE_SAVED);
-      record.set("entered", current + this.#memory.read64(Number(current)));
-      this.#load(Number(current), CALLEE_SAVED);
+    const current = this.#pointer(CURRENT);
+    const entered = this.#pointer(ENTERED);
+    if (current === 0) throw new MachineFault(`hart ${this.id} enters no context`);
+    if (!this.#inEcall || (entered !== current && entered !== current + 1)) {
+      if (this.#inEcall && entered % 2 === 0) this.#store(entered, CALLEE_SAVED);
+      this.record.set("entered", current + this.#word(current));
+      this.#load(current, CALLEE_SAVED);
     }
-    this.#load(Number(current), CALLER_SAVED);
+    this.#load(current, CALLER_SAVED);
     this.#sret();
   }
 
   #sret(): void {
-    const { csr } = this;
-    const hstatus = csr.raw("hstatus");
+    const { values } = this.csr;
+    const hstatus = values[Csr.hstatus];
     if ((hstatus & HypervisorStatus.spv) === 0n) throw new MachineFault(`hart ${this.id}: sret to HS-mode`);
-    if (csr.raw("hgatp") >> 60n === 0n) throw new MachineFault(`hart ${this.id} enters a guest with hgatp.MODE = Bare`);
-    csr.setRaw("hstatus", hstatus & ~HypervisorStatus.spv);
-    const sstatus = csr.raw("sstatus");
+    if (values[Csr.hgatp] >> 60n === 0n) {
+      throw new MachineFault(`hart ${this.id} enters a guest with hgatp.MODE = Bare`);
+    }
+    values[Csr.hstatus] = hstatus & ~HypervisorStatus.spv;
+    const sstatus = values[Csr.sstatus];
     this.user = (sstatus & Status.spp) === 0n;
     let next = (sstatus & ~(Status.sie | Status.spp)) | Status.spie;
     if ((sstatus & Status.spie) !== 0n) next |= Status.sie;
-    csr.setRaw("sstatus", next);
-    this.pc = csr.raw("sepc");
+    values[Csr.sstatus] = next;
+    this.pc = values[Csr.sepc];
     this.state = "guest";
     this.instruction = undefined;
   }
 
   #store(context: number, registers: number[]): void {
-    for (const n of registers) this.#memory.write64(context + 8 * n, this.registers[n]);
+    const at = this.#contextAt(context);
+    for (const n of registers) {
+      this.#words[at + 2 * n] = this.#registerWords[2 * n];
+      this.#words[at + 2 * n + 1] = this.#registerWords[2 * n + 1];
+    }
   }
 
   #load(context: number, registers: number[]): void {
-    for (const n of registers) this.registers[n] = this.#memory.read64(context + 8 * n);
+    const at = this.#contextAt(context);
+    for (const n of registers) {
+      this.#registerWords[2 * n] = this.#words[at + 2 * n];
+      this.#registerWords[2 * n + 1] = this.#words[at + 2 * n + 1];
+    }
+  }
+
+  /** Index of the first 32-bit word of the registers that are kept at `context`. */
+  #contextAt(context: number): number {
+    if (context % 8 !== 0 || !this.#memory.contains(context, 32 * 8)) {
+      throw new MachineFault(`hart ${this.id}: ${hex(context)} is no context`);
+    }
+    return context / 4;
+  }
+
+  /** A pointer in the hart's record. */
+  #pointer(offset: number): number {
+    return this.#word(Number(this.threadPointer) + offset);
+  }
+
+  /** A 64-bit word of RAM that holds an address or a small number. */
+  #word(address: number): number {
+    if (!this.#memory.contains(address, 8)) throw new MachineFault(`hart ${this.id}: ${hex(address)} is not RAM`);
+    return this.#words[address / 4] + this.#words[address / 4 + 1] * 2 ** 32;
   }
 
   // ---- traps that the guest takes itself

@@ -1,5 +1,5 @@
 import type { PhysicalMemory } from "./physical-memory.ts";
-import { RecordView, fieldOffset, recordSize } from "./record-layout.ts";
+import { RecordView, enumValues, fieldOffset, recordSize } from "./record-layout.ts";
 
 /**
  * The hypervisor's state as it lies in raw memory: page records, VMs, G-stage tables. The bit layouts are written down here a second time on
@@ -38,6 +38,17 @@ export const RegionType = {
 } as const;
 
 export const VcpuState = { Stopped: 0, Starting: 1, Runnable: 2, Running: 3, Suspended: 4 } as const;
+
+const pendingExits = enumValues("vm/vcpu", "PendingExit");
+/** What a vCPU that left the machine waits for its host to do: names by number, and the numbers of two that are about a range. */
+export const PENDING_NAMES = Object.keys(pendingExits);
+export const Pending = { ShareMemory: pendingExits["ShareMemory"], UnshareMemory: pendingExits["UnshareMemory"] };
+
+/** Whether a vCPU waits for its host to give up a range. */
+export function isAboutRange(pending: number): boolean {
+  return pending === Pending.ShareMemory || pending === Pending.UnshareMemory;
+}
+
 export const Lifecycle = { Initializing: 0, Runnable: 1 } as const;
 
 export const PAGE = 4096;

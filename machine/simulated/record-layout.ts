@@ -31,6 +31,16 @@ function layoutOf(file: string, name: string): Layout {
   return layout;
 }
 
+/** Members of `enum name` in `file` by their names, for those who look at a field that holds one. */
+export function enumValues(file: string, name: string): Readonly<Record<string, number>> {
+  const text = readFileSync(path.join(repository, "hypervisor", `${file}.ts`), "utf8");
+  const body = new RegExp(`const enum ${name} \\{\n([\\s\\S]*?)\n\\}`).exec(text)?.[1];
+  if (body === undefined) throw new Error(`hypervisor/${file}.ts has no enum ${name}`);
+  return Object.fromEntries(
+    [...body.matchAll(/^ {2}(\w+) = (\w+),$/gm)].map(([, member, value]) => [member, Number(value)]),
+  );
+}
+
 /** Everything else is a pointer or 64 bits wide. */
 const SMALL_TYPES: Record<string, number> = { u32: 4, i32: 4, bool: 1, u8: 1, u16: 2 };
 

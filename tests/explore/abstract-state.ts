@@ -1,5 +1,5 @@
 import { InvariantViolation, hex } from "../../machine/simulated/errors.ts";
-import { PAGE, PageState, VcpuState } from "../../machine/simulated/hypervisor-state.ts";
+import { PAGE, PageState, VcpuState, isAboutRange } from "../../machine/simulated/hypervisor-state.ts";
 import { fieldOffset, recordSize } from "../../machine/simulated/record-layout.ts";
 import { currentVmid } from "../../machine/simulated/translation.ts";
 import { TVM_MEMORY } from "./small-world.ts";
@@ -75,7 +75,10 @@ export class AbstractState {
   readonly #tvmPart: Int32Array;
   readonly #hartPart: Int32Array;
   readonly #pageOf = new Map<number, number>();
-  readonly #orders: { tvms: number[]; harts: number[] }[];
+  /** All ways to name TVMs and harts; the first is as they are. */
+  readonly #orders: Order[];
+  /** Whether the state looks the same with the names of an order. */
+  readonly #same: Uint8Array;
   readonly #slotOwner = new Int32Array(4096);
   low = 0;
   high = 0;
@@ -100,7 +103,12 @@ export class AbstractState {
     this.#tvmPart = new Int32Array(tvms);
     this.#hartPart = new Int32Array(harts * (tvms + 2));
     world.hpa.forEach((hpa, page) => this.#pageOf.set(hpa, page));
-    this.#orders = permutations(tvms).flatMap((a) => permutations(harts).map((b) => ({ tvms: a, harts: b })));
+    this.#orders = permutations(tvms)
+      .flatMap((a) => permutations(harts).map((b) => orderOf(a, b)))
+      .sort(
+        (a, b) => Number(isInOrder(b.tvms) && isInOrder(b.harts)) - Number(isInOrder(a.tvms) && isInOrder(a.harts)),
+      );
+    this.#same = new Uint8Array(this.#orders.length);
   }
 
   /** Reads the state and checks it; `low` and `high` are its hash then. */
@@ -129,6 +137,20 @@ export class AbstractState {
     for (let i = 0; i < tvms * places; i++) hash = mix(hash, this.places[page * tvms * places + i]);
     for (let hart = 0; hart < harts; hart++) hash = mix(hash, this.cached[page * harts + hart]);
     return hash;
+  }
+
+  /**
+   * Whether what hart `hart` can do (to TVM `tvm`; -1: to none) leads to the same states as what another, nearer to the start of the list, can do:
+   * with other names for TVMs and harts the state is the same, and the event is that one.
+   */
+  isMirrored(hart: number, tvm: number): boolean {
+    for (let index = 1; index < this.#orders.length; index++) {
+      if (this.#same[index] === 0) continue;
+      const { placeOfTvm, placeOfHart } = this.#orders[index];
+      const hartThere = placeOfHart[hart];
+      if (hartThere < hart || (hartThere === hart && tvm >= 0 && placeOfTvm[tvm] < tvm)) return true;
+    }
+    return false;
   }
 
   // ---- reading
@@ -217,9 +239,9 @@ export class AbstractState {
     if (words[at + 1024 / 4] !== 0) {
       this.vcpuState[tvm] = words[vcpu + VCPU.state];
       this.pending[tvm] = words[vcpu + VCPU.pending];
-      const place =
-        this.pending[tvm] === 4 || this.pending[tvm] === 5 ? (words[vcpu + VCPU.gpa] - TVM_MEMORY) / PAGE : 0;
-      const length = this.pending[tvm] === 4 || this.pending[tvm] === 5 ? words[vcpu + VCPU.length] / PAGE : 0;
+      const aboutRange = isAboutRange(this.pending[tvm]);
+      const place = aboutRange ? (words[vcpu + VCPU.gpa] - TVM_MEMORY) / PAGE : 0;
+      const length = aboutRange ? words[vcpu + VCPU.length] / PAGE : 0;
       part |= 32 | (this.vcpuState[tvm] << 6) | (this.pending[tvm] << 9) | (place << 12) | (length << 16);
       for (let hart = 0; hart < size.harts; hart++) {
         this.#hartPart[hart * (size.tvms + 2) + 2 + tvm] = this.#vmidPart(vcpu, hart, tvm + 1);
@@ -312,8 +334,11 @@ export class AbstractState {
   // ---- checking
 
   #checkCached(hart: number, page: number, vm: number, place: number): void {
-    const where = `hart ${hart} holds a translation of ${vm === 0 ? "the host" : `TVM ${vm - 1}, place ${place}`} to ${this.describePage(page)}`;
-    if (this.current[hart] !== vm) throw new InvariantViolation(`${where}, and can use it in VM ${this.current[hart]}`);
+    const where = (): string =>
+      `hart ${hart} holds a translation of ${vm === 0 ? "the host" : `TVM ${vm - 1}, place ${place}`} to ${this.describePage(page)}`;
+    if (this.current[hart] !== vm) {
+      throw new InvariantViolation(`${where()}, and can use it in VM ${this.current[hart]}`);
+    }
     const { state, owner } = this;
     if (owner[page] === vm && (state[page] === PageState.Owned || state[page] === PageState.Shared)) return;
     const record = this.world.hartRecords[hart] / 4;
@@ -323,7 +348,7 @@ export class AbstractState {
     if (vm > 0 && state[page] === PageState.Shared && owner[page] === 0) {
       if (this.pageAt[(vm - 1) * this.world.size.places + place] === page) return;
     }
-    throw new InvariantViolation(`a stale translation can still be used: ${where}`);
+    throw new InvariantViolation(`a stale translation can still be used: ${where()}`);
   }
 
   #check(): void {
@@ -391,8 +416,15 @@ export class AbstractState {
   #hash(): void {
     let bestLow = 0xffff_ffff;
     let bestHigh = 0xffff_ffff;
-    for (const { tvms, harts } of this.#orders) {
-      this.#hashInOrder(tvms, harts);
+    let asIsLow = 0;
+    let asIsHigh = 0;
+    for (let index = 0; index < this.#orders.length; index++) {
+      this.#hashInOrder(this.#orders[index]);
+      if (index === 0) {
+        asIsLow = this.low;
+        asIsHigh = this.high;
+      }
+      this.#same[index] = Number(this.low === asIsLow && this.high === asIsHigh);
       if (this.high < bestHigh || (this.high === bestHigh && this.low < bestLow)) {
         bestLow = this.low;
         bestHigh = this.high;
@@ -403,13 +435,13 @@ export class AbstractState {
   }
 
   /** The hash with TVMs and harts in another order; pages are added up, so they have none. */
-  #hashInOrder(tvms: readonly number[], harts: readonly number[]): void {
+  #hashInOrder({ tvms, harts, placeOfTvm, tvmsMoved }: Order): void {
     const { size } = this.world;
     const { places } = size;
     let low = 0;
     let high = 0;
     for (let page = 0; page < size.pages; page++) {
-      const owner = this.owner[page] === 0 ? 0 : 1 + tvms.indexOf(this.owner[page] - 1);
+      const owner = this.owner[page] === 0 ? 0 : 1 + placeOfTvm[this.owner[page] - 1];
       const first = this.state[page] | (owner << 4) | (this.age[page] << 8) | (this.references[page] << 12);
       let one = mix(first, 0x51ed_270b);
       let two = mix(first, 0x2545_f491);
@@ -421,7 +453,8 @@ export class AbstractState {
         }
       }
       for (const hart of harts) {
-        const cached = this.#cachedInOrder(this.cached[page * size.harts + hart], tvms);
+        let cached = this.cached[page * size.harts + hart];
+        if (tvmsMoved && cached !== 0) cached = this.#cachedInOrder(cached, tvms);
         one = mix(one, cached);
         two = mix(two, cached);
       }
@@ -443,8 +476,8 @@ export class AbstractState {
       const entered = (part >>> 4) & 15;
       const named =
         (part & ~0xff) |
-        (current === 0 ? 0 : 1 + tvms.indexOf(current - 1)) |
-        ((entered < 2 ? entered : 2 + tvms.indexOf(entered - 2)) << 4);
+        (current === 0 ? 0 : 1 + placeOfTvm[current - 1]) |
+        ((entered < 2 ? entered : 2 + placeOfTvm[entered - 2]) << 4);
       low = mix(mix(low, named), this.#hartPart[base + 1]);
       high = mix(mix(high, named), this.#hartPart[base + 1]);
       for (const tvm of tvms) {
@@ -457,16 +490,15 @@ export class AbstractState {
   }
 
   #cachedInOrder(bits: number, tvms: readonly number[]): number {
-    if (bits === 0) return 0;
     const { places } = this.world.size;
     const width = 1 + tvms.length * places;
     let result = 0;
     for (let vmid = 0; vmid * width < 31; vmid++) {
       const part = (bits >>> (vmid * width)) & ((1 << width) - 1);
       let moved = part & 1;
-      tvms.forEach((tvm, index) => {
-        moved |= ((part >>> (1 + tvm * places)) & ((1 << places) - 1)) << (1 + index * places);
-      });
+      for (let index = 0; index < tvms.length; index++) {
+        moved |= ((part >>> (1 + tvms[index] * places)) & ((1 << places) - 1)) << (1 + index * places);
+      }
       result |= moved << (vmid * width);
     }
     return result;
@@ -485,6 +517,26 @@ function mix(hash: number, value: number): number {
   h ^= h >>> 15;
   h = Math.imul(h, 0x85eb_ca77) + 0x1656_67b1;
   return (h ^ (h >>> 13)) >>> 0;
+}
+
+/** One way to name TVMs and harts. */
+interface Order {
+  /** By new name, the one that is read from memory. */
+  tvms: number[];
+  harts: number[];
+  /** The reverse. */
+  placeOfTvm: number[];
+  placeOfHart: number[];
+  tvmsMoved: boolean;
+}
+
+function orderOf(tvms: number[], harts: number[]): Order {
+  const reverse = (names: number[]): number[] => names.map((_, name) => names.indexOf(name));
+  return { tvms, harts, placeOfTvm: reverse(tvms), placeOfHart: reverse(harts), tvmsMoved: !isInOrder(tvms) };
+}
+
+function isInOrder(names: readonly number[]): boolean {
+  return names.every((name, index) => name === index);
 }
 
 function permutations(count: number): number[][] {

@@ -1,5 +1,5 @@
 import { InvariantViolation } from "../../machine/simulated/errors.ts";
-import { Lifecycle, PAGE, PageState } from "../../machine/simulated/hypervisor-state.ts";
+import { Lifecycle, PAGE, PageState, isAboutRange } from "../../machine/simulated/hypervisor-state.ts";
 import { Covh, Eid } from "../fuzz/command.ts";
 import type { AbstractState } from "./abstract-state.ts";
 import { TVM_MEMORY } from "./small-world.ts";
@@ -55,11 +55,12 @@ export function describeEvent(event: number): string {
   }
 }
 
-function parts(event: number): [number, number, number, number, number] {
+/** Kind, hart, page, TVM, place. */
+export function parts(event: number): [number, number, number, number, number] {
   return [event & 31, (event >>> 5) & 7, (event >>> 8) & 15, (event >>> 12) & 7, (event >>> 15) & 7];
 }
 
-/** Lists the events of a state: for pages that look alike only those of one. `out` is filled from the start; returns how many. */
+/** Lists the events of a state: for pages, TVMs and harts that look alike only those of one. `out` is filled from the start; returns how many. */
 export function listEvents(state: AbstractState, out: Int32Array): number {
   const { harts, tvms, pages, places } = state.world.size;
   const first: number[] = [];
@@ -73,6 +74,7 @@ export function listEvents(state: AbstractState, out: Int32Array): number {
   let count = 0;
   const add = (event: number): void => void (out[count++] = event);
   for (let hart = 0; hart < harts; hart++) {
+    if (state.isMirrored(hart, -1)) continue;
     if (state.current[hart] !== 0) {
       for (let place = 0; place < places; place++) {
         add(pack(KIND.guestTouch, hart, 0, 0, place));
@@ -90,6 +92,7 @@ export function listEvents(state: AbstractState, out: Int32Array): number {
     add(pack(KIND.fence, hart));
     add(pack(KIND.localFence, hart));
     for (let tvm = 0; tvm < tvms; tvm++) {
+      if (state.isMirrored(hart, tvm)) continue;
       if (state.lifecycle[tvm] < 0) {
         add(pack(KIND.create, hart, 0, tvm));
         continue;
@@ -105,7 +108,7 @@ export function listEvents(state: AbstractState, out: Int32Array): number {
         add(pack(kind, hart, 0, tvm));
       }
       add(pack(KIND.run, hart, 0, tvm));
-      if (state.pending[tvm] === 4 || state.pending[tvm] === 5) add(pack(KIND.runRefusing, hart, 0, tvm));
+      if (isAboutRange(state.pending[tvm])) add(pack(KIND.runRefusing, hart, 0, tvm));
       for (let place = 0; place < places; place++) {
         for (const kind of [KIND.block, KIND.unblock, KIND.remove]) add(pack(kind, hart, 0, tvm, place));
         for (const page of first) {
@@ -122,7 +125,8 @@ export function perform(world: SmallWorld, state: AbstractState, event: number):
   const [kind, hartIndex, page, tvm, place] = parts(event);
   const hart = world.machine.harts[hartIndex];
   world.machine.clock.now = 1_000_000n;
-  const covh = (fid: number, ...args: number[]): number => world.call(hart, Eid.covh, fid, args.map(BigInt));
+  const covh = (fid: number, a0?: number, a1?: number, a2?: number, a3?: number, a4?: number, a5?: number): number =>
+    world.call(hart, Eid.covh, fid, a0, a1, a2, a3, a4, a5);
   const id = (): number => guestId(world, tvm);
   const gpa = TVM_MEMORY + place * PAGE;
   switch (EVENTS[kind]) {
@@ -181,9 +185,9 @@ export function perform(world: SmallWorld, state: AbstractState, event: number):
       world.wfi(hart);
       return 0;
     case "share":
-      return world.call(hart, Eid.covg, 2, [BigInt(gpa), BigInt(PAGE)]);
+      return world.call(hart, Eid.covg, 2, gpa, PAGE);
     case "unshare":
-      return world.call(hart, Eid.covg, 3, [BigInt(gpa), BigInt(PAGE)]);
+      return world.call(hart, Eid.covg, 3, gpa, PAGE);
     default:
       throw new Error(`event ${event}`);
   }
@@ -215,31 +219,4 @@ export function checkArrivals(world: SmallWorld, state: AbstractState, states: I
     }
     world.soil(hpa);
   }
-}
-
-/** What the event finds, as a small number, for the report of pairs that were covered. */
-export function situation(state: AbstractState, event: number): number {
-  const [kind, , page, tvm, place] = parts(event);
-  const usesPage = kind <= KIND.touch || (kind >= KIND.addMeasured && kind <= KIND.addShared);
-  const usesTvm = kind >= KIND.create && kind < KIND.guestTouch;
-  const usesPlace = kind >= KIND.addMeasured && kind <= KIND.remove;
-  let number = 0;
-  if (usesPage) {
-    const converted = state.state[page] === PageState.Converted;
-    const owner = state.owner[page] === 0 ? 0 : usesTvm && state.owner[page] === tvm + 1 ? 1 : 2;
-    number |= state.state[page] | (owner << 3) | ((converted && state.age[page] > state.lag[0] ? 1 : 0) << 5);
-  }
-  if (usesTvm) {
-    number |= (state.lifecycle[tvm] + 1) << 6;
-    number |= (state.vcpuState[tvm] + 1) << 8;
-    number |= state.pending[tvm] << 11;
-  }
-  if (usesPlace) {
-    const at = tvm * state.world.size.places + place;
-    const entry = state.entryAt[at];
-    const fenced = entry > 2 && entry - 2 > state.lag[tvm + 1];
-    number |= (state.regions[at] & 7) << 14;
-    number |= (entry === 0 ? 0 : entry === 1 ? 1 : fenced ? 3 : 2) << 17;
-  }
-  return number;
 }

@@ -1,7 +1,8 @@
 import type { DoorReplacement } from "../../machine/simulated/door.ts";
 import type { HypervisorModule } from "../../machine/simulated/hypervisor-module.ts";
 import { AbstractState } from "./abstract-state.ts";
-import { EVENTS, checkArrivals, describeEvent, listEvents, perform, situation } from "./events.ts";
+import { EVENTS, checkArrivals, describeEvent, listEvents, perform } from "./events.ts";
+import { describeSituation, situation } from "./situation.ts";
 import { SmallWorld } from "./small-world.ts";
 import type { WorldSize } from "./small-world.ts";
 import { StateSet } from "./state-set.ts";
@@ -19,6 +20,12 @@ export interface ExploreOptions {
   log?: (line: string) => void;
 }
 
+export interface CoveredPair {
+  event: string;
+  situation: string;
+  answers: Record<string, number>;
+}
+
 export interface ExploreReport {
   size: WorldSize;
   /** Distinct states, and those all of whose events were tried. */
@@ -34,9 +41,10 @@ export interface ExploreReport {
   seconds: number;
   /** Processor time. */
   cpuSeconds: number;
-  /** Kinds of situation and event that occurred, by event and answer. */
-  pairs: number;
+  /** How often each event was answered how. */
   answers: Record<string, Record<string, number>>;
+  /** Every pair of situation and event that occurred, with how often it was answered how. */
+  pairs: CoveredPair[];
   violation?: { error: string; path: string[] };
 }
 
@@ -104,8 +112,8 @@ class Exploration {
       complete: next === this.#count && !violation,
       seconds: (performance.now() - began) / 1000,
       cpuSeconds: (used.user + used.system) / 1e6,
-      pairs: this.#pairs.size,
       answers: this.#answers(),
+      pairs: this.#coveredPairs(),
       ...(violation ? { violation } : {}),
     };
   }
@@ -205,13 +213,27 @@ class Exploration {
 
   #answers(): Record<string, Record<string, number>> {
     const answers: Record<string, Record<string, number>> = {};
-    for (const [key, count] of this.#pairs) {
-      const call = Math.floor(key / 2 ** 20);
-      const event = (answers[EVENTS[Math.floor(call / 16)]] ??= {});
-      const answer = call % 16 === 0 ? "success" : String(-(call % 16));
-      event[answer] = (event[answer] ?? 0) + count;
+    for (const { event, answers: some } of this.#coveredPairs()) {
+      const all = (answers[event] ??= {});
+      for (const [answer, count] of Object.entries(some)) all[answer] = (all[answer] ?? 0) + count;
     }
     return answers;
+  }
+
+  #coveredPairs(): CoveredPair[] {
+    const covered = new Map<string, CoveredPair>();
+    for (const [key, count] of [...this.#pairs].sort(([a], [b]) => a - b)) {
+      const [call, found] = [Math.floor(key / 2 ** 20), key % 2 ** 20];
+      const kind = Math.floor(call / 16);
+      const answer = call % 16 === 0 ? "success" : String(-(call % 16));
+      let pair = covered.get(`${kind} ${found}`);
+      if (!pair) {
+        pair = { event: EVENTS[kind], situation: describeSituation(kind, found), answers: {} };
+        covered.set(`${kind} ${found}`, pair);
+      }
+      pair.answers[answer] = count;
+    }
+    return [...covered.values()];
   }
 }
 

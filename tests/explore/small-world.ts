@@ -13,6 +13,8 @@ import { isFault, translate } from "../../machine/simulated/translation.ts";
 import { WriteLog } from "../../machine/simulated/write-log.ts";
 import type { LogMark } from "../../machine/simulated/write-log.ts";
 import { Covh, Eid } from "../fuzz/command.ts";
+import { RecordCopies } from "./record-copies.ts";
+import type { Range } from "./record-copies.ts";
 
 /**
  * A world small enough that all of what can happen in it can be tried: a few pages of the host, and for each TVM the pages that it is made of. All
@@ -46,7 +48,6 @@ const NACL_A0 = 80;
 /** What a step has to put back beside the log. */
 interface Frame {
   mark: LogMark;
-  plain: Uint32Array;
   csrs: BigUint64Array[];
   tlbs: unknown[];
   tlbChanges: number[];
@@ -55,6 +56,12 @@ interface Frame {
 
 /** CSR numbers of the supervisor and hypervisor levels. */
 const CSRS = { from: 0x100, to: 0x700 };
+
+/** Registers are kept as 32-bit halves here: a number needs no BigInt to get there. */
+function setRegister(registers: Uint32Array, register: number, value: number): void {
+  registers[2 * register] = value;
+  registers[2 * register + 1] = value / 2 ** 32;
+}
 
 export class SmallWorld {
   readonly machine: Machine;
@@ -75,9 +82,11 @@ export class SmallWorld {
   readonly hostVcpus: number[];
   readonly slots: number;
 
-  /** Words (as indexes) that the hypervisor writes without the door; first those that no call that fails may change. */
-  readonly #plain: Int32Array;
+  /** What the hypervisor writes without the door; first those ranges that no call that fails may change. */
+  readonly #records: RecordCopies;
   #strict = 0;
+  /** By hart, as 32-bit halves. */
+  readonly #registers: Uint32Array[];
   readonly #frames: Frame[] = [];
   #depth = 0;
 
@@ -106,11 +115,12 @@ export class SmallWorld {
     this.checker = new Checker(machine);
     this.hostVm = machine.root.number("host");
     this.slots = machine.root.number("vmSlots");
+    this.#registers = machine.harts.map(({ registers }) => new Uint32Array(registers.buffer));
     this.#prepare();
     this.hartRecords = machine.harts.map((hart) => Number(hart.threadPointer));
     this.hostVcpus = this.hartRecords.map((at) => this.words[(at + fieldOffset("hart", "hostVcpu")) / 4]);
     this.#locate();
-    this.#plain = this.#listPlain();
+    this.#records = new RecordCopies(machine.memory.wasmMemory, this.#listRecords());
     this.log.clear();
     this.checker.check(false);
   }
@@ -121,7 +131,7 @@ export class SmallWorld {
   #prepare(): void {
     const { harts } = this.machine;
     const must = (hart: Hart, eid: number, fid: number, ...args: number[]): void => {
-      const error = this.call(hart, eid, fid, args.map(BigInt));
+      const error = this.call(hart, eid, fid, ...args);
       if (error !== 0) throw new Error(`${eid.toString(16)}/${fid} answered ${error}`);
     };
     for (const hart of harts.slice(1)) {
@@ -177,11 +187,9 @@ export class SmallWorld {
   }
 
   /** Records of VMs, the VM table's first slots, records of harts and vCPUs: what compiled code writes by itself. */
-  #listPlain(): Int32Array {
-    const list: number[] = [];
-    const add = (address: number, size: number): void => {
-      for (let at = address; at < address + size; at += 4) list.push(at / 4);
-    };
+  #listRecords(): Range[] {
+    const list: Range[] = [];
+    const add = (address: number, bytes: number): void => void list.push({ address, bytes });
     add(this.hostVm, recordSize("vm"));
     add(this.slots, (2 + this.size.tvms) * recordSize("slot"));
     for (let tvm = 0; tvm < this.size.tvms; tvm++) {
@@ -196,7 +204,7 @@ export class SmallWorld {
     for (const at of this.hartRecords) add(at, recordSize("hart"));
     for (const at of this.hostVcpus) add(at, recordSize("vcpu"));
     for (let tvm = 0; tvm < this.size.tvms; tvm++) add(this.vcpuHpa(tvm), recordSize("vcpu") + 512);
-    return Int32Array.from(list);
+    return list;
   }
 
   // ---- addresses
@@ -259,17 +267,23 @@ export class SmallWorld {
   }
 
   /** An ecall of whoever is on the hart; returns the error, or 0. */
-  call(hart: Hart, eid: number, fid: number, args: readonly bigint[]): number {
-    const { registers } = hart;
-    registers[17] = BigInt(eid);
-    registers[16] = BigInt(fid);
-    for (let i = 0; i < 6; i++) registers[10 + i] = args[i] ?? 0n;
+  call(hart: Hart, eid: number, fid: number, a0 = 0, a1 = 0, a2 = 0, a3 = 0, a4 = 0, a5 = 0): number {
+    const registers = this.#registers[hart.index];
+    setRegister(registers, 17, eid);
+    setRegister(registers, 16, fid);
+    setRegister(registers, 10, a0);
+    setRegister(registers, 11, a1);
+    setRegister(registers, 12, a2);
+    setRegister(registers, 13, a3);
+    setRegister(registers, 14, a4);
+    setRegister(registers, 15, a5);
     hart.pc = CODE;
-    const caller = this.words[Number(hart.threadPointer) / 4];
+    const at = Number(hart.threadPointer) / 4;
+    const caller = this.words[at];
     hart.trap(Cause.ecallFromGuest);
-    if (this.words[Number(hart.threadPointer) / 4] !== caller) return 0;
-    const error = Number(BigInt.asIntN(64, registers[10]));
-    return error < 0 ? error : 0;
+    if (this.words[at] !== caller) return 0;
+    // An error is a small negative number; nobody's value is one.
+    return registers[21] === 0xffff_ffff ? registers[20] | 0 : 0;
   }
 
   /** The guest on the hart loads from `gpa`; true if it got there. */
@@ -320,15 +334,13 @@ export class SmallWorld {
     const { harts } = this.machine;
     const frame = (this.#frames[this.#depth++] ??= {
       mark: { cursor: 0, kept: 0 },
-      plain: new Uint32Array(this.#plain.length),
       csrs: harts.map(() => new BigUint64Array(CSRS.to - CSRS.from)),
       tlbs: [],
       tlbChanges: [],
       harts: [],
     });
     frame.mark = this.log.begin();
-    const plain = this.#plain;
-    for (let i = 0; i < plain.length; i++) frame.plain[i] = this.words[plain[i]];
+    this.#records.save(this.#depth - 1);
     for (let i = 0; i < harts.length; i++) {
       frame.csrs[i].set(harts[i].csr.values.subarray(CSRS.from, CSRS.to));
       if (frame.tlbChanges[i] !== harts[i].tlb.changes) frame.tlbs[i] = harts[i].tlb.save();
@@ -347,8 +359,7 @@ export class SmallWorld {
   rewind(): void {
     const frame = this.#frames[this.#depth - 1];
     this.log.undo(frame.mark);
-    const plain = this.#plain;
-    for (let i = 0; i < plain.length; i++) this.words[plain[i]] = frame.plain[i];
+    this.#records.restore(this.#depth - 1);
     const { harts } = this.machine;
     for (let i = 0; i < harts.length; i++) {
       harts[i].csr.values.set(frame.csrs[i], CSRS.from);
@@ -378,17 +389,16 @@ export class SmallWorld {
     for (let entry = 0; entry < log.length; entry++) {
       const at = log.address(entry);
       if (log.isRange(entry)) throw new InvariantViolation(`a call that failed overwrote ${hex(at)}`);
+      if (words[at / 4] === log.oldLow(entry) && words[at / 4 + 1] === log.oldHigh(entry)) continue;
       if (at === this.#answered || this.#isWorkPage(at)) continue;
+      // Only what the word held before the first write of the call counts.
       let first = true;
       for (let earlier = 0; first && earlier < entry; earlier++) first = log.address(earlier) !== at;
-      if (first && (words[at / 4] !== log.oldLow(entry) || words[at / 4 + 1] !== log.oldHigh(entry))) {
-        throw new InvariantViolation(`a call that failed changed the word at ${hex(at)}`);
-      }
+      if (first) throw new InvariantViolation(`a call that failed changed the word at ${hex(at)}`);
     }
-    const frame = this.#frames[this.#depth - 1];
-    for (let i = 0; i < this.#strict; i++) {
-      if (this.words[this.#plain[i]] === frame.plain[i]) continue;
-      throw new InvariantViolation(`a call that failed changed the record word at ${hex(this.#plain[i] * 4)}`);
+    const changed = this.#records.firstDifference(this.#depth - 1, this.#strict);
+    if (changed !== undefined) {
+      throw new InvariantViolation(`a call that failed changed the record word at ${hex(changed)}`);
     }
   }
 

@@ -1,5 +1,5 @@
 import type { Hart } from "../../machine/simulated/hart.ts";
-import { PAGE } from "../../machine/simulated/hypervisor-state.ts";
+import { PAGE, Pending, isAboutRange } from "../../machine/simulated/hypervisor-state.ts";
 import { randomNumbers } from "../../machine/simulated/schedule.ts";
 import { Covh, Eid } from "./command.ts";
 import type { Command, Value } from "./command.ts";
@@ -307,8 +307,8 @@ export class Generator {
 
   #run(hart: Hart, tvm: TvmView): Command {
     const vcpu = tvm.vcpus.length > 0 ? this.#pick(tvm.vcpus) : undefined;
-    if (vcpu && (vcpu.pending === 4 || vcpu.pending === 5) && this.#chance(2)) {
-      this.#planGiveUp(hart, tvm, vcpu.gpa, vcpu.length, vcpu.id, vcpu.pending === 4);
+    if (vcpu && isAboutRange(vcpu.pending) && this.#chance(2)) {
+      this.#planGiveUp(hart, tvm, vcpu.gpa, vcpu.length, vcpu.id, vcpu.pending === Pending.ShareMemory);
       return this.#plans[hart.index].shift()!()!;
     }
     if (this.#chance(6)) {

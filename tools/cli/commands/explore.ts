@@ -8,6 +8,8 @@ export interface ExploreFlags {
   places: number;
   seconds: number;
   depth: number;
+  /** Lists every pair of situation and event. */
+  pairs?: boolean;
   json?: boolean;
 }
 
@@ -31,16 +33,21 @@ export async function exploreHypervisor(flags: ExploreFlags): Promise<boolean> {
   }
   write(`answers by event (0 is success):`);
   for (const [event, answers] of Object.entries(report.answers)) {
-    write(
-      `  ${event.padEnd(12)} ${Object.entries(answers)
-        .map(([answer, count]) => `${answer}: ${count}`)
-        .join("  ")}`,
-    );
+    write(`  ${event.padEnd(12)} ${answersText(answers)}`);
   }
-  write(`${report.pairs} pairs of situation and event`);
+  write(`${report.pairs.length} pairs of situation and event${flags.pairs ? ":" : ""}`);
+  if (flags.pairs) {
+    for (const pair of report.pairs) write(`  ${pair.event}: ${pair.situation}: ${answersText(pair.answers)}`);
+  }
   write(`${report.transitions} events, of which ${report.refused} were refused and changed nothing`);
   const whole = report.complete ? "all there are" : `all sequences of ${report.depth} events`;
   const time = `${report.seconds.toFixed(0)} s, ${report.cpuSeconds.toFixed(0)} s of a processor`;
   write(`${report.states} distinct states (${whole}) in ${time}`);
   return !report.violation;
+}
+
+function answersText(answers: Record<string, number>): string {
+  return Object.entries(answers)
+    .map(([answer, count]) => `${answer}: ${count}`)
+    .join("  ");
 }
