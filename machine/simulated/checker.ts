@@ -12,6 +12,7 @@ import {
   describeRecord,
   unpackRecord,
 } from "./hypervisor-state.ts";
+import { InterruptFileChecker } from "./interrupt-file-checker.ts";
 import type { Machine } from "./machine.ts";
 import { checkTlbs } from "./tlb-checker.ts";
 
@@ -24,6 +25,7 @@ import { checkTlbs } from "./tlb-checker.ts";
 export class Checker {
   readonly machine: Machine;
   readonly state: HypervisorState;
+  readonly files: InterruptFileChecker;
   /** Records at the last check: a page that changed hands since must arrive clean. */
   #previous: Uint32Array;
   /** How many checks have been made. */
@@ -34,6 +36,7 @@ export class Checker {
   constructor(machine: Machine) {
     this.machine = machine;
     this.state = new HypervisorState(machine.memory, machine.root);
+    this.files = new InterruptFileChecker(machine, this.state);
     this.#previous = this.state.rawRecords();
   }
 
@@ -49,16 +52,18 @@ export class Checker {
   /** Forgets what it saw: the machine was restored to an earlier state. */
   reset(): void {
     this.#previous = this.state.rawRecords();
+    this.files.reset();
   }
 
   /** `everyEntry` false: other entries went by unchecked, and guests may have written to pages that they were given meanwhile. */
   check(everyEntry = true): void {
     this.checks++;
-    const view = new OwnershipView(this.state);
+    const view = new OwnershipView(this.state, this.files);
     this.#checkPages(view);
     if (everyEntry) this.#checkArrivals(view);
     view.vms.forEach((vm) => this.#checkVm(view, vm));
     this.#checkLocks(view);
+    this.files.check();
     checkTlbs(this.machine, view);
     checkDma(this.machine, view);
     this.#previous = view.records;
@@ -251,6 +256,7 @@ function pageProblem(view: OwnershipView, page: number): string | undefined {
 /** Who can reach what, collected once for a check. */
 export class OwnershipView {
   readonly state: HypervisorState;
+  readonly files: InterruptFileChecker;
   readonly records: Uint32Array;
   readonly vms: VmState[];
   /** By page: leaves and parked entries of its owner, of others, and parked entries of its owner's parent. */
@@ -269,8 +275,9 @@ export class OwnershipView {
   readonly #tables = new Map<VmState, Map<number, { level: number; gpa: number }>>();
   readonly #counts = new Map<number, number>();
 
-  constructor(state: HypervisorState) {
+  constructor(state: HypervisorState, files: InterruptFileChecker) {
     this.state = state;
+    this.files = files;
     this.records = state.rawRecords();
     this.ownerMaps = new Uint8Array(state.pages);
     this.ownerParks = new Uint8Array(state.pages);
@@ -375,7 +382,8 @@ export class OwnershipView {
     if (hpa % size !== 0) fail(`leaf of ${size} bytes for gpa ${hex(gpa)} at ${hex(hpa)}`);
     const first = this.state.pageIndex(hpa);
     if (first < 0) {
-      if (!vm.isHost || parked) fail(`gpa ${hex(gpa)} leads to ${hex(hpa)}, which is no memory`);
+      const known = parked ? this.files.mayPark(vm.slot, hpa) : this.files.mayReach(vm.slot, hpa);
+      if (!known) fail(`gpa ${hex(gpa)} leads to ${hex(hpa)}, which is no memory`);
       return;
     }
     const parent = (slot: number): number | undefined => this.#slots.get(slot)?.parentSlot;

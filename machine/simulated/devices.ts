@@ -6,6 +6,8 @@ export interface Device {
   readonly name: string;
   readonly base: number;
   readonly size: number;
+  /** Bytes of an access, if it takes none of another width: that one is an access fault. */
+  readonly onlyWidth?: number;
   read(offset: number, width: number): bigint;
   write(offset: number, width: number, value: bigint): void;
 }
@@ -69,6 +71,7 @@ export class TestFinisher implements Device {
 /** The IMSIC as a device; its files read as 0. */
 export class ImsicDevice implements Device {
   readonly name = "imsic";
+  readonly onlyWidth = 4;
   readonly base: number;
   readonly size: number;
   readonly #imsic: Imsic;

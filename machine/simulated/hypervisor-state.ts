@@ -127,9 +127,10 @@ export class VmState {
   vcpus(): RecordView[] {
     const vcpus: RecordView[] = [];
     const table = this.record.number("vcpus");
-    for (let id = 0; id < this.record.number("maxVcpus"); id++) {
-      const address = this.memory.read64(table + 8 * id);
-      if (address !== 0n) vcpus.push(new RecordView(this.memory, "vcpu", address));
+    const count = this.record.number("maxVcpus");
+    for (let id = 0; id < count; id++) {
+      const address = this.memory.readAddress(table + 8 * id);
+      if (address !== 0) vcpus.push(new RecordView(this.memory, "vcpu", address));
     }
     return vcpus;
   }

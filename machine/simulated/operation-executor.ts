@@ -86,6 +86,7 @@ export class OperationExecutor {
     if (hpa === undefined) return "trapped";
     const device = this.#devices.at(hpa);
     if (!device && !this.#memory.contains(hpa, width)) return this.#raise(hart, accessFault(kind), gva);
+    if (device?.onlyWidth !== undefined && device.onlyWidth !== width) return this.#raise(hart, accessFault(kind), gva);
     if (!device) this.onAccess?.(hart, hpa, kind);
     if (kind === "store") {
       const value = BigInt.asUintN(8 * width, operation.value);

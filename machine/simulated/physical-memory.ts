@@ -44,6 +44,12 @@ export class PhysicalMemory {
     this.view.setBigUint64(address, BigInt.asUintN(64, value), true);
   }
 
+  /** The 64-bit word at `address`, which holds an address or a small number. */
+  readAddress(address: number): number {
+    this.#check(address, 8);
+    return this.view.getUint32(address, true) + this.view.getUint32(address + 4, true) * 2 ** 32;
+  }
+
   read32(address: number): number {
     this.#check(address, 4);
     return this.view.getUint32(address, true);
@@ -76,10 +82,14 @@ export class PhysicalMemory {
     this.bytes.set(bytes, address);
   }
 
-  /** True if all `size` bytes (a multiple of 8, aligned) are zero. */
+  /** True if all `size` bytes are zero. */
   isZero(address: number, size: number): boolean {
     this.#check(address, size);
-    return new BigUint64Array(this.wasmMemory.buffer, address, size / 8).every((word) => word === 0n);
+    for (let at = address; at < address + size; at += ZEROES.length) {
+      const end = Math.min(at + ZEROES.length, address + size);
+      if (Buffer.compare(this.bytes.subarray(at, end), ZEROES.subarray(0, end - at)) !== 0) return false;
+    }
+    return true;
   }
 
   /** The whole of RAM, to be put back with `restore`. */
@@ -107,5 +117,6 @@ export class PhysicalMemory {
   }
 }
 
+const ZEROES = new Uint8Array(4096);
 const WASM_PAGE = 65536;
 const RESTORE_STEP = 65536;

@@ -91,7 +91,9 @@ export class RecordView {
 
   /** A field that is an address, a count or a small number. */
   number(field: string): number {
-    return Number(this.word(field));
+    const { offset, size } = this.#field(field);
+    if (size === 8) return this.memory.readAddress(this.address + offset);
+    return size === 4 ? this.memory.read32(this.address + offset) : Number(this.word(field));
   }
 
   set(field: string, value: bigint | number): void {

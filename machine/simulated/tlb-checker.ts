@@ -53,7 +53,9 @@ function leafProblem(view: OwnershipView, vm: VmState, hart: Hart, leaf: CachedL
   if (leaf.to === undefined) return undefined;
   const first = Number(leaf.to);
   if (view.state.pageIndex(first) < 0) {
-    return vm.isHost ? undefined : `a cached translation leads to ${hex(first)}, which is no memory`;
+    const entered = hart.record.number("enteredVersion");
+    if (view.files.mayReach(vm.slot, first, entered)) return undefined;
+    return `a cached translation leads to ${hex(first)}, which is no memory, or another's interrupt file`;
   }
   for (let offset = 0; offset < Number(leaf.size); offset += PAGE) {
     const record = view.recordAt(first + offset);

@@ -1,4 +1,5 @@
 import { InvariantViolation, hex } from "./errors.ts";
+import { InterruptFileChecker } from "./interrupt-file-checker.ts";
 import { HOST_SLOT, HypervisorState, Lifecycle, PAGE, PageState, describeRecord } from "./hypervisor-state.ts";
 import { unpackRecord } from "./hypervisor-state.ts";
 import type { Machine } from "./machine.ts";
@@ -40,6 +41,7 @@ export class TouchedChecker {
   readonly machine: Machine;
   readonly log: WriteLog;
   readonly state: HypervisorState;
+  readonly files: InterruptFileChecker;
   /** Pages looked at so far. */
   pagesChecked = 0;
 
@@ -62,6 +64,8 @@ export class TouchedChecker {
   readonly #touched: Int32Array;
   readonly #zeroes = new Uint8Array(PAGE);
   #touchedCount = 0;
+  /** Something that interrupt files depend on was written. */
+  #filesTouched = false;
   #epoch = 0;
   /** Pages that were touched while a call was under way, and whether they were overwritten then: checked when it is over. */
   readonly #inTransit = new Map<number, boolean>();
@@ -70,6 +74,7 @@ export class TouchedChecker {
     this.machine = machine;
     this.log = log;
     this.state = new HypervisorState(machine.memory, machine.root);
+    this.files = new InterruptFileChecker(machine, this.state);
     const { ranges } = machine.memory;
     if (ranges.length !== 1) throw new Error("this checker knows one range of RAM");
     this.#base = ranges[0].base;
@@ -95,6 +100,7 @@ export class TouchedChecker {
     this.#spaces.clear();
     this.#inTransit.clear();
     this.#findSpaces();
+    this.files.reset();
     this.log.clear();
   }
 
@@ -108,6 +114,7 @@ export class TouchedChecker {
     const whole = !underWay && this.#inTransit.size === 0;
     this.#epoch++;
     this.#touchedCount = 0;
+    this.#filesTouched = false;
     this.#readLog(failed && whole);
     if (failed && whole && this.#touchedCount > 0) this.#failTouched(this.#touched[0], "a call that failed changed it");
     if (underWay) {
@@ -127,6 +134,8 @@ export class TouchedChecker {
     }
     this.#checkLocks();
     this.#checkTlbs();
+    if (this.#filesTouched) this.files.check();
+    else this.files.checkHarts();
     this.log.clear();
   }
 
@@ -160,6 +169,7 @@ export class TouchedChecker {
       }
       const slot = this.#tableOf[page];
       if (slot === NO_TABLE) {
+        this.#filesTouched ||= this.files.isAbout(this.#base + word * 8, words[(this.#records + page) * 2] & 15);
         if (failed && this.#belongsToVm(page)) this.#failTouched(page, "a call that failed changed its contents");
         continue;
       }
@@ -203,7 +213,10 @@ export class TouchedChecker {
     if (valid && by > 0 && (low & 0x3ff) !== LEAF_FLAGS) this.#fail(space, `a leaf with flags ${hex(low & 0x3ff)}`);
     if (!valid && (low & 2) === 0) this.#fail(space, `an entry ${hex(low)} that means nothing`);
     if (first < 0 || first >= this.#pages) {
-      if (space.slot !== HOST_SLOT || !valid) this.#fail(space, `an entry leads to ${hex(hpa)}, which is no memory`);
+      // What an entry held before counts no more.
+      const known = by < 0 || (valid ? this.files.mayReach(space.slot, hpa) : this.files.mayPark(space.slot, hpa));
+      this.#filesTouched = true;
+      if (!known) this.#fail(space, `an entry leads to ${hex(hpa)}, which is no memory`);
       return;
     }
     if (first % pages !== 0) this.#fail(space, `a large leaf at ${hex(hpa)}`);
@@ -419,7 +432,10 @@ export class TouchedChecker {
         const from = `hart ${hart.id}, VMID ${vmid}: gpa ${hex(leaf.from)} -> ${hex(leaf.to)}`;
         if (leaf.space !== BigInt(root)) this.#fail(space, `${from} is a translation of another VM`);
         const first = (Number(leaf.to) - this.#base) / PAGE;
-        if (first < 0 || first >= this.#pages) continue;
+        if (first < 0 || first >= this.#pages) {
+          if (this.files.mayReach(space.slot, Number(leaf.to), entered)) continue;
+          this.#fail(space, `a stale translation can still be used: ${from}, which is no memory, or another's file`);
+        }
         for (let page = first; page < first + Number(leaf.size) / PAGE; page++) {
           if (!this.#mayReach(space, page, entered)) {
             this.#fail(space, `a stale translation can still be used: ${from}, ${this.#describe(page)}`);

@@ -10,9 +10,9 @@ export type Value = bigint | `guest ${number}`;
 export type Command =
   /** ecall with a7, a6 and a0-a5; `makes`: the number under which the guest id that it answers is known. */
   | { hart: number; do: "call"; eid: number | bigint; fid: number | bigint; args: Value[]; makes?: number }
-  /** The guest loads or stores 8 bytes. */
+  /** The guest loads 8 bytes, or stores as many or 4. */
   | { hart: number; do: "load"; at: bigint }
-  | { hart: number; do: "store"; at: bigint; value: Value }
+  | { hart: number; do: "store"; at: bigint; value: Value; width?: 4 }
   /** Fetches an instruction from there. */
   | { hart: number; do: "jump"; at: bigint }
   | { hart: number; do: "wfi" }
@@ -58,7 +58,7 @@ export function describe(command: Command): string {
     case "jump":
       return `${where}${command.do} ${text(command.at)}`;
     case "store":
-      return `${where}store ${text(command.value)} at ${text(command.at)}`;
+      return `${where}store ${text(command.value)} at ${text(command.at)}${command.width ? ", 4 bytes" : ""}`;
     case "csr":
       return `${where}csr ${text(command.csr)} := ${text(command.value)}`;
     case "rest":
@@ -80,6 +80,7 @@ export const Eid = {
   dbcn: 0x4442434e,
   nacl: 0x4e41434c,
   covh: 0x434f5648,
+  covi: 0x434f5649,
   covg: 0x434f5647,
 } as const;
 
@@ -109,8 +110,29 @@ export const FUNCTIONS: Record<keyof typeof Eid, readonly string[]> = {
     ...["cpuCreate", "cpuRun", "tvmInitiateFence", "blockPages", "unblockPages", "promotePage", "demotePage"],
     "removePages",
   ],
-  covg: ["addMmioRegion", "removeMmioRegion", "shareMemory", "unshareMemory"],
+  covi: [
+    ...["tvmAiaInit", "setImsicAddress", "convertImsic", "reclaimImsic", "bindImsic", "unbindImsicBegin"],
+    ...["unbindImsicEnd", "injectExternalInterrupt", "rebindImsicBegin", "rebindImsicClone", "rebindImsicEnd"],
+  ],
+  covg: [
+    ...["addMmioRegion", "removeMmioRegion", "shareMemory", "unshareMemory"],
+    ...["allowExternalInterrupt", "denyExternalInterrupt"],
+  ],
 };
+
+export const Covi = {
+  tvmAiaInit: 0,
+  setImsicAddress: 1,
+  convertImsic: 2,
+  reclaimImsic: 3,
+  bindImsic: 4,
+  unbindImsicBegin: 5,
+  unbindImsicEnd: 6,
+  injectExternalInterrupt: 7,
+  rebindImsicBegin: 8,
+  rebindImsicClone: 9,
+  rebindImsicEnd: 10,
+} as const;
 
 export const Covh = {
   tsmGetInfo: 0,

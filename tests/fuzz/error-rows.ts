@@ -1,13 +1,14 @@
 /**
  * The error table of docs/abi.md: each row with the calls by which a fuzzing run must reach it. A name is what the tally calls it.
- * Two codes are in the table for calls that do not exist yet (DENIED: interrupt files of TVMs; ALREADY_STOPPED), and running out of guest slots
- * takes more memory than these machines have.
+ * Running out of guest slots takes more memory than these machines have.
  */
 export const ERROR_ROWS: Record<string, string[]> = {
   "unknown extension or function": [
     "a call that does not exist: NOT_SUPPORTED",
     "covg.shareMemory of a host: NOT_SUPPORTED",
     "hsm.hartSuspend of a host: NOT_SUPPORTED",
+    "covi.bindImsic of a host: NOT_SUPPORTED",
+    "covi.convertImsic of a TVM: NOT_SUPPORTED",
   ],
   "malformed argument": [
     "covh.tsmGetInfo of a host: INVALID_PARAM",
@@ -18,22 +19,31 @@ export const ERROR_ROWS: Record<string, string[]> = {
     "covh.promotePage of a host: INVALID_PARAM",
     "covh.demotePage of a host: INVALID_PARAM",
     "covh.cpuRun of a TVM: INVALID_PARAM",
+    "covi.tvmAiaInit of a host: INVALID_PARAM",
+    "covi.bindImsic of a host: INVALID_PARAM",
+    "covg.allowExternalInterrupt of a TVM: INVALID_PARAM",
     "ipi.sendIpi of a host: INVALID_PARAM",
     "nacl.setShmem of a host: INVALID_PARAM",
     "srst.systemReset of a host: INVALID_PARAM",
   ],
-  "a call that builds a TVM that is not initializing": [
+  "TVM not initializing, in a call that builds it": [
     "covh.tvmFinalize of a host: INVALID_PARAM",
     "covh.addMemoryRegion of a host: INVALID_PARAM",
     "covh.addMeasuredPages of a host: INVALID_PARAM",
     "covh.cpuCreate of a host: INVALID_PARAM",
     "covh.cpuRun of a host: INVALID_PARAM",
+    "covi.setImsicAddress of a host: INVALID_PARAM",
   ],
-  "share or unshare of a range that is not of the kind": [
+  "share or unshare of a range": [
     "covg.shareMemory of a TVM: INVALID_PARAM",
     "covg.unshareMemory of a TVM: INVALID_PARAM",
   ],
+  "an interrupt id that the guest did not allow": ["covi.injectExternalInterrupt of a host: DENIED"],
   "an address or range": [
+    "covi.convertImsic of a host: INVALID_ADDRESS",
+    "covi.reclaimImsic of a host: INVALID_ADDRESS",
+    "covi.bindImsic of a host: INVALID_ADDRESS",
+    "covi.rebindImsicBegin of a host: INVALID_ADDRESS",
     "covh.tsmGetInfo of a host: INVALID_ADDRESS",
     "covh.convertPages of a host: INVALID_ADDRESS",
     "covh.reclaimPages of a host: INVALID_ADDRESS",
@@ -76,12 +86,36 @@ export const ERROR_ROWS: Record<string, string[]> = {
     "covh.promotePage of a host: INVALID_STATE",
     "covh.demotePage of a host: INVALID_STATE",
     "covh.removePages of a host: INVALID_STATE",
+    "covi.bindImsic of a host: INVALID_STATE",
+    "covi.unbindImsicBegin of a host: INVALID_STATE",
+    "covi.unbindImsicEnd of a host: INVALID_STATE",
+    "covi.rebindImsicBegin of a host: INVALID_STATE",
+    "covi.rebindImsicClone of a host: INVALID_STATE",
+    "covi.rebindImsicEnd of a host: INVALID_STATE",
   ],
-  "out of table pages or regions": [
+  "out of table pages, regions, ids or slots": [
     "covh.addMeasuredPages of a host: FAILED",
     "covh.addZeroPages of a host: FAILED",
     "covh.addSharedPages of a host: FAILED",
     "covh.demotePage of a host: FAILED",
     "covh.addMemoryRegion of a host: FAILED",
+    "covi.bindImsic of a host: FAILED",
   ],
 };
+
+/** A row of the table that no call gives as an answer yet. */
+export const UNUSED_ROWS = ["something that is stopped already"];
+
+/** Names of `ERROR_ROWS` that a run did not reach. */
+export function missingErrors(errors: Readonly<Record<string, number>>): string[] {
+  return Object.values(ERROR_ROWS)
+    .flat()
+    .filter((name) => errors[name] === undefined);
+}
+
+/** Rows of the table that a run reached by at least one call. */
+export function rowsReached(errors: Readonly<Record<string, number>>): string[] {
+  return Object.entries(ERROR_ROWS)
+    .filter(([, names]) => names.some((name) => errors[name] !== undefined))
+    .map(([row]) => row);
+}

@@ -5,11 +5,12 @@ import type { HypervisorModule } from "../../machine/simulated/hypervisor-module
 import { randomNumbers } from "../../machine/simulated/schedule.ts";
 import { describe, toJson } from "./command.ts";
 import type { Command, Run } from "./command.ts";
+import { ERROR_ROWS, missingErrors, rowsReached } from "./error-rows.ts";
 import { Generator } from "./generator.ts";
 import { MACHINES } from "./machines.ts";
 import { Observer } from "./observer.ts";
 import { shrink } from "./shrink.ts";
-import { Tally, expectedSuccesses } from "./tally.ts";
+import { Tally, missingSuccesses } from "./tally.ts";
 import { World, isFinding } from "./world.ts";
 
 /** The report as one line of JSON. */
@@ -36,7 +37,10 @@ export function reportJson(report: FuzzReport): string {
     deepestLifeCycle: deepest,
     mostTvms,
     mostAccessesOfOneEntry: mostWork,
-    missingSuccesses: expectedSuccesses().filter((name) => successes[name] === undefined),
+    missingSuccesses: missingSuccesses(successes),
+    errorRowsReached: rowsReached(errors).length,
+    errorRows: Object.keys(ERROR_ROWS).length,
+    missingErrors: missingErrors(errors),
     successes,
     errors,
   });

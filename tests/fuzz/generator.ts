@@ -5,6 +5,8 @@ import { Covh, Eid } from "./command.ts";
 import type { Command, Value } from "./command.ts";
 import { GuestCommands, SMALL_WINDOW, TVM_MEMORY } from "./guest-commands.ts";
 import { FIRST_PAGE, HostPages, PAGES } from "./host-pages.ts";
+import { InterruptCommands } from "./interrupt-commands.ts";
+import type { Step } from "./interrupt-commands.ts";
 import { noise } from "./noise.ts";
 import { MEMORY } from "./observer.ts";
 import type { Observer, TvmView } from "./observer.ts";
@@ -17,8 +19,6 @@ import type { World } from "./world.ts";
  * A host that has a plan (make a TVM, give up a shared range, change the size of pages) has its steps in a queue; between them it and the other
  * harts do other things, so that plans run into each other.
  */
-type Step = () => Command | undefined;
-
 /** 2 MiB pages: 3 of them. */
 const HUGE_PAGES = [1024, 1536, 2048];
 /** NACL memory of hart n, and where it keeps parameters. */
@@ -35,6 +35,7 @@ export class Generator {
   readonly #random: (limit: number) => number;
   readonly #pages: HostPages;
   readonly #guests: GuestCommands;
+  readonly #interrupts: InterruptCommands;
   /** By hart. */
   readonly #plans: Step[][];
   #made = 0;
@@ -45,6 +46,7 @@ export class Generator {
     this.#random = randomNumbers(seed);
     this.#pages = new HostPages(observer, this.#random);
     this.#guests = new GuestCommands(world, observer, this.#random);
+    this.#interrupts = new InterruptCommands(world, observer, this.#random);
     this.#plans = world.machine.harts.map(() => []);
   }
 
@@ -81,6 +83,7 @@ export class Generator {
     if (choice < 13) return this.#covh(hart, "localFence");
     if (choice < 17) return this.#reclaim(hart);
     if (choice < 20) return this.#otherCall(hart);
+    if (choice < 21) return this.#interrupts.hostAccess(hart);
     if (choice < 22) return this.#touchMemory(hart, BigInt(MEMORY + PAGE * (FIRST_PAGE + this.#random(PAGES))));
     if (this.observer.naclOn(hart) === undefined && !this.#chance(4)) return this.#setNacl(hart);
     if (tvm === undefined || (tvms.length < MAX_TVMS && choice < 26)) {
@@ -93,6 +96,7 @@ export class Generator {
       return this.#build(hart, tvm);
     }
     if (choice < 60) return this.#run(hart, tvm);
+    if (choice < 72 && tvm.hasFiles) return this.#manageFiles(hart, tvm);
     if (choice < 63 && plan.length === 0 && this.#chance(4)) {
       this.#planHuge(hart, tvm);
       return plan.shift()?.();
@@ -209,6 +213,7 @@ export class Generator {
     };
     const param = this.#pages.gpa(paramPage(hart.index));
     const call = (name: keyof typeof Covh, ...args: Value[]): Command => this.#covh(hart, name, ...args);
+    const withFiles = this.#interrupts.available && this.#chance(3);
     const steps: Step[] = [
       () => {
         first = this.#pages.owned(pages, 4);
@@ -223,6 +228,7 @@ export class Generator {
       () => call("addPageTablePages", id, take(tables), BigInt(tables)),
     ];
     for (let vcpu = 0; vcpu < vcpus; vcpu++) steps.push(() => call("cpuCreate", id, BigInt(vcpu), take(vcpuPages)));
+    if (withFiles) steps.push(...this.#interrupts.geometry(hart, id, param + 64n, vcpus));
     if (measured > 0) {
       const source = this.#pages.gpa(this.#pages.owned(measured));
       steps.push(() => call("addMeasuredPages", id, source, take(measured), 0n, BigInt(measured), TVM_MEMORY));
@@ -232,6 +238,7 @@ export class Generator {
     if (measured === 0) {
       steps.push(() => call("addZeroPages", id, take(2), 0n, 2n, TVM_MEMORY));
     }
+    if (withFiles) steps.push(...this.#interrupts.bind(hart, id, 0, this.#catchUp(hart)));
     steps.push(() => call("cpuRun", id, 0n));
     this.#plans[hart.index].push(...steps.filter(() => !this.#chance(60)));
   }
@@ -305,8 +312,18 @@ export class Generator {
     }
   }
 
-  #run(hart: Hart, tvm: TvmView): Command {
-    const vcpu = tvm.vcpus.length > 0 ? this.#pick(tvm.vcpus) : undefined;
+  #manageFiles(hart: Hart, tvm: TvmView): Command | undefined {
+    if (this.#chance(10)) return this.#interrupts.convertOrReclaim(hart);
+    this.#plans[hart.index].unshift(...this.#interrupts.manage(hart, tvm, this.#catchUp(hart)));
+    return this.#plans[hart.index].shift()?.();
+  }
+
+  #run(hart: Hart, tvm: TvmView): Command | undefined {
+    let vcpu = tvm.vcpus.length > 0 ? this.#pick(tvm.vcpus) : undefined;
+    if (tvm.hasFiles && !this.#chance(6)) {
+      vcpu = tvm.vcpus.find((each) => this.#interrupts.runsOn(hart, each));
+      if (vcpu === undefined) return this.#manageFiles(hart, tvm);
+    }
     if (vcpu && isAboutRange(vcpu.pending) && this.#chance(2)) {
       this.#planGiveUp(hart, tvm, vcpu.gpa, vcpu.length, vcpu.id, vcpu.pending === Pending.ShareMemory);
       return this.#plans[hart.index].shift()!()!;

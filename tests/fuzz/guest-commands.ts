@@ -2,6 +2,7 @@ import type { Hart } from "../../machine/simulated/hart.ts";
 import { PAGE } from "../../machine/simulated/hypervisor-state.ts";
 import { Eid } from "./command.ts";
 import type { Command, Value } from "./command.ts";
+import { IDENTITIES, TVM_IMSIC } from "./interrupt-commands.ts";
 import { nastyAddress } from "./noise.ts";
 import type { Observer } from "./observer.ts";
 import type { World } from "./world.ts";
@@ -55,6 +56,7 @@ export class GuestCommands {
     if (choice < 17) return call(Eid.covg, 3, gpa, length);
     if (choice < 20) return call(Eid.covg, 0, mmio, 0x1000n);
     if (choice < 22) return call(Eid.covg, 1, this.#mmioOf(hart) ?? mmio, 0x1000n);
+    if (this.#chance(10)) return this.#interrupt(hart);
     switch (choice) {
       case 22:
         return { hart: hart.index, do: "wfi" };
@@ -92,6 +94,26 @@ export class GuestCommands {
         return { hart: hart.index, do: "load", at: nastyAddress(this.#random) };
       default:
         return call(Eid.covg, this.#random(6), nastyAddress(this.#random), length);
+    }
+  }
+
+  /** Lets its host inject, and uses its interrupt file if it has one. */
+  #interrupt(hart: Hart): Command {
+    const identity = this.#chance(4) ? (1n << 64n) - 1n : this.#pick(IDENTITIES);
+    switch (this.#random(6)) {
+      case 0:
+      case 1:
+        return { hart: hart.index, do: "call", eid: Eid.covg, fid: 4, args: [identity] };
+      case 2:
+        return { hart: hart.index, do: "call", eid: Eid.covg, fid: 5, args: [identity] };
+      case 3: {
+        const at = TVM_IMSIC + this.#window(3);
+        return { hart: hart.index, do: "store", at, value: this.#pick(IDENTITIES), width: 4 };
+      }
+      case 4:
+        return { hart: hart.index, do: "csr", csr: 0x150, value: this.#pick([0x70n, 0x72n, 0x80n, 0xc0n]) };
+      default:
+        return { hart: hart.index, do: "csr", csr: 0x151, value: this.#pick([0n, 1n, 0x22n, (1n << 63n) | 2n]) };
     }
   }
 

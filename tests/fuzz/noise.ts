@@ -3,14 +3,18 @@ import { Eid, FUNCTIONS } from "./command.ts";
 import type { Command, Value } from "./command.ts";
 import { MEMORY } from "./observer.ts";
 
+/** sstatus, sie, stvec, sip, satp, siselect, sireg, stopei, stimecmp, hie, hgeie, hip, hgatp, hgeip, hvip. */
+const NOISY_CSRS = [
+  ...[0x100, 0x104, 0x105, 0x144, 0x180, 0x150, 0x151, 0x15c, 0x14d, 0x604, 0x607, 0x644, 0x680, 0xe12, 0x645],
+];
+
 /** Commands without any sense: any call that exists or does not, with arguments from the places where mistakes are made. */
 export function noise(random: (limit: number) => number, hart: number, guests: ReadonlyMap<number, bigint>): Command {
   const choice = random(20);
   if (choice === 0) return { hart, do: "load", at: nastyAddress(random) };
   if (choice === 1) return { hart, do: "store", at: nastyAddress(random), value: 0n };
   if (choice === 2) return { hart, do: "jump", at: nastyAddress(random) };
-  if (choice === 3)
-    return { hart, do: "csr", csr: [0x100, 0x104, 0x105, 0x144, 0x180][random(5)], value: anything(random) };
+  if (choice === 3) return { hart, do: "csr", csr: NOISY_CSRS[random(NOISY_CSRS.length)], value: anything(random) };
   const args = Array.from({ length: 6 }, () => argument(random, guests));
   if (choice === 4) return { hart, do: "call", eid: anything(random), fid: BigInt(random(8)), args };
   const extensions = Object.keys(FUNCTIONS) as (keyof typeof FUNCTIONS)[];

@@ -16,7 +16,28 @@ export interface TvmView {
   slot: number;
   record: number;
   runnable: boolean;
-  vcpus: { id: number; state: number; pending: number; gpa: bigint; length: bigint }[];
+  /** Its vCPUs have interrupt files. */
+  hasFiles: boolean;
+  vcpus: VcpuView[];
+}
+
+export interface VcpuView {
+  id: number;
+  state: number;
+  pending: number;
+  gpa: bigint;
+  length: bigint;
+  binding: { state: number; file: number; hart: number; nextHart: number };
+}
+
+/** A guest interrupt file of a hart's, as its host numbers it. */
+export interface FileView {
+  number: number;
+  gpa: bigint;
+  /** PageState, and whether it is converted and fenced. */
+  state: number;
+  owner: number;
+  fenced: boolean;
 }
 
 const REGION_SIZE = recordSize("region");
@@ -33,7 +54,20 @@ const F = {
   pendingGpa: fieldOffset("vcpu", "pendingGpa"),
   pendingLength: fieldOffset("vcpu", "pendingLength"),
   nacl: fieldOffset("vcpu", "naclHpa"),
+  binding: fieldOffset("vcpu", "binding"),
+  hasFiles: fieldOffset("vm", "hasInterruptFiles"),
 };
+
+function bindingOf(word: bigint): VcpuView["binding"] {
+  const field = (from: bigint, mask: bigint): number => Number((word >> from) & mask);
+  return {
+    state: field(0n, 0xffn),
+    // As the host numbers it.
+    file: field(8n, 0xffn) - 1,
+    hart: field(16n, 0xffffn),
+    nextHart: field(40n, 0xffffn),
+  };
+}
 
 export class Observer {
   readonly world: World;
@@ -122,9 +156,12 @@ export class Observer {
           pending: memory.read32(at + F.pending),
           gpa,
           length,
+          binding: bindingOf(memory.read64(at + F.binding)),
         });
       }
-      views.push({ number, id, slot, record, runnable: memory.read32(record + F.lifecycle) === 1, vcpus });
+      const runnable = memory.read32(record + F.lifecycle) === 1;
+      const hasFiles = memory.read32(record + F.hasFiles) !== 0;
+      views.push({ number, id, slot, record, runnable, hasFiles, vcpus });
     }
     return views;
   }
@@ -142,6 +179,27 @@ export class Observer {
   naclOn(hart: Hart): bigint | undefined {
     const vcpu = new RecordView(this.world.machine.memory, "vcpu", hart.record.number("hostVcpu"));
     return vcpu.word("naclHpa") === 0n ? undefined : vcpu.word("naclGpa");
+  }
+
+  /** The guest interrupt files of a hart that its host can give to TVMs. */
+  files(hart: Hart): FileView[] {
+    const { imsic, root } = this.world.machine;
+    const mask = root.number("guestFileMask");
+    if (!imsic) return [];
+    const records = hart.record.number("fileRecords");
+    const oldest = this.oldest();
+    const files: FileView[] = [];
+    // The host's file n is the machine's n + 1; the machine's 1 is the host's own.
+    for (let number = 1; mask >>> (number + 1) !== 0; number++) {
+      const at = (records + (number + 1) * 8) / 4;
+      const low = this.world.words[at];
+      const stamp = (low >>> 16) + this.world.words[at + 1] * 65536;
+      const state = low & 15;
+      const gpa = BigInt(imsic.base + hart.index * imsic.stride + number * PAGE);
+      const fenced = state === PageState.Converted && stamp < oldest;
+      files.push({ number, gpa, state, owner: (low >>> 4) & 0xfff, fenced });
+    }
+    return files;
   }
 
   static runnable(state: number): boolean {

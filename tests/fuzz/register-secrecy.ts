@@ -29,7 +29,7 @@ const NACL = fieldOffset("vcpu", "naclHpa");
 const TAGGED: CsrName[] = ["vsscratch", "vsepc", "vstval"];
 const SEEN: CsrName[] = ["vsscratch", "vsepc", "vstval", "vstvec", "vscause"];
 /** Registers that come back as they were, whatever happened: nobody but the guest writes them. */
-const KEPT: CsrName[] = ["vsscratch", "vstvec"];
+const KEPT: CsrName[] = ["vsscratch", "vstvec", "vsiselect"];
 const A0 = 10;
 const A1 = 11;
 

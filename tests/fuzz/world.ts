@@ -102,7 +102,7 @@ export class World {
       case "load":
         return this.#operate(hart, operations.load(command.at));
       case "store":
-        return this.#operate(hart, operations.store(command.at, 8, this.#resolve(command.value)));
+        return this.#operate(hart, operations.store(command.at, command.width ?? 8, this.#resolve(command.value)));
       case "jump":
         return this.#operate(hart, operations.jump(command.at));
       case "wfi":
@@ -137,13 +137,14 @@ export class World {
     return true;
   }
 
-  /** The guest takes its interrupts: a software interrupt is cleared, a timer is set to never. */
+  /** The guest takes its interrupts: a software interrupt is cleared, a timer is set to never, an external one is claimed. */
   #clearGuestInterrupts(hart: Hart): void {
     const { csr } = hart;
     const pending = csr.hypervisorPending();
     if ((pending & bit(Irq.virtualSoftware)) !== 0n) {
       csr.setRaw("hvip", csr.raw("hvip") & ~bit(Irq.virtualSoftware));
     }
+    if ((pending & bit(Irq.virtualExternal)) !== 0n) csr.interruptFiles?.guest(csr.guestFile())?.claim();
     if ((pending & bit(Irq.virtualTimer)) !== 0n && csr.options.sstc) csr.setRaw("vstimecmp", (1n << 64n) - 1n);
   }
 
@@ -178,7 +179,7 @@ export class World {
       this.guests.set(makes, value);
       this.#lives.set(`guest ${makes}`, 0);
       if (this.guests.size > this.tally.mostTvms) this.tally.mostTvms = this.guests.size;
-    } else if (eid === Eid.covh && typeof args[0] === "string") {
+    } else if ((eid === Eid.covh || eid === Eid.covi) && typeof args[0] === "string") {
       const life = (this.#lives.get(args[0]) ?? 0) + 1;
       this.#lives.set(args[0], life);
       if (life > this.tally.deepest) this.tally.deepest = life;

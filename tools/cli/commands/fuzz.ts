@@ -2,7 +2,9 @@ import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { describe, fromJson, toJson } from "../../../tests/fuzz/command.ts";
 import { describeFailure, fuzz, replay, reportJson } from "../../../tests/fuzz/fuzz.ts";
+import { ERROR_ROWS, missingErrors, rowsReached } from "../../../tests/fuzz/error-rows.ts";
 import { MACHINES } from "../../../tests/fuzz/machines.ts";
+import { missingSuccesses } from "../../../tests/fuzz/tally.ts";
 import { World } from "../../../tests/fuzz/world.ts";
 import { progress } from "../report.ts";
 
@@ -40,6 +42,10 @@ export async function fuzzHypervisor(flags: FuzzFlags): Promise<boolean> {
   else {
     for (const [name, count] of Object.entries(tally.successes)) write(`${String(count).padStart(8)}  ${name}`);
     for (const [name, count] of Object.entries(tally.errors)) write(`${String(count).padStart(8)}  ${name}`);
+    const rows = `${rowsReached(tally.errors).length} of ${Object.keys(ERROR_ROWS).length} rows of the error table`;
+    write(`${rows} were reached`);
+    for (const name of missingSuccesses(tally.successes)) write(`never succeeded: ${name}`);
+    for (const name of missingErrors(tally.errors)) write(`never answered: ${name}`);
     write(
       `${tally.tvmEntries} entries of TVMs, at most ${tally.mostTvms} TVMs at a time, ${tally.deepest} calls on one`,
     );
