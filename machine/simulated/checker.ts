@@ -383,7 +383,7 @@ export class OwnershipView {
     const first = this.state.pageIndex(hpa);
     if (first < 0) {
       const known = parked ? this.files.mayPark(vm.slot, hpa) : this.files.mayReach(vm.slot, hpa);
-      if (!known) fail(`gpa ${hex(gpa)} leads to ${hex(hpa)}, which is no memory`);
+      if (!known) fail(`gpa ${hex(gpa)} leads to ${hex(hpa)}, which is no memory of its, nor an interrupt file`);
       return;
     }
     const parent = (slot: number): number | undefined => this.#slots.get(slot)?.parentSlot;

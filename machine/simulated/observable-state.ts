@@ -10,6 +10,8 @@ import type { Machine } from "./machine.ts";
 export interface ObservableState {
   records: Uint32Array;
   vms: Map<bigint, ObservableVm>;
+  /** Guest interrupt files: who has each, and what it holds. */
+  files: string[];
   memory: Uint8Array[];
 }
 
@@ -24,7 +26,8 @@ interface ObservableVm {
 
 const VM_FIELDS = [
   ...["lifecycle", "childCount", "version", "rootTable", "levels", "vcpuCount", "htimedelta", "entryPc"],
-  ...["entryArgument", "statePage", "statePages"],
+  ...["entryArgument", "statePage", "statePages", "hasInterruptFiles", "imsicBase", "imsicGroupBits"],
+  ...["imsicGroupShift", "imsicHartBits", "imsicGuestBits"],
 ];
 const VCPU_FIELDS = [
   "state",
@@ -36,7 +39,12 @@ const VCPU_FIELDS = [
   "snapshotHpa",
   "startAddress",
   "messages",
+  "imsicGpa",
+  "binding",
+  "bindingStamp",
 ];
+/** Pending, enabled and allowed interrupts of a vCPU, delivery and threshold. */
+const INTERRUPTS_SIZE = 784;
 
 /** `into`: a state that is not needed any more, whose memory is used again. */
 export function observe(machine: Machine, into?: ObservableState): ObservableState {
@@ -46,7 +54,21 @@ export function observe(machine: Machine, into?: ObservableState): ObservableSta
 /** Everything but the contents of memory. */
 function observeLedger(machine: Machine): Omit<ObservableState, "memory"> {
   const state = new HypervisorState(machine.memory, machine.root);
-  return { records: state.rawRecords(), vms: new Map(state.vms().map((vm) => [vm.id, observeVm(machine, vm)])) };
+  return {
+    records: state.rawRecords(),
+    vms: new Map(state.vms().map((vm) => [vm.id, observeVm(machine, vm)])),
+    files: observeFiles(machine, state),
+  };
+}
+
+function observeFiles(machine: Machine, state: HypervisorState): string[] {
+  return state.hartRecords().flatMap((hart) => {
+    const files = machine.imsic?.harts[machine.harts.findIndex(({ id }) => BigInt(id) === hart.word("id"))].files ?? [];
+    return files.map((file, number) => {
+      const record = machine.memory.read64(hart.number("fileRecords") + 8 * number);
+      return `file ${number} of hart ${hart.number("id")}: record ${hex(record)}, ${file.save().map(hex).join(" ")}`;
+    });
+  });
 }
 
 function observeVm(machine: Machine, vm: VmState): ObservableVm {
@@ -65,7 +87,10 @@ function observeVm(machine: Machine, vm: VmState): ObservableVm {
   return {
     fields,
     regions: vm.regions().map(({ start, end, type }) => `${hex(start)}-${hex(end)} type ${type}`),
-    vcpus: vm.vcpus().map((vcpu) => Object.fromEntries(VCPU_FIELDS.map((field) => [field, hex(vcpu.word(field))]))),
+    vcpus: vm.vcpus().map((vcpu) => ({
+      ...Object.fromEntries(VCPU_FIELDS.map((field) => [field, hex(vcpu.word(field))])),
+      interrupts: Buffer.from(machine.memory.slice(vcpu.number("interrupts"), INTERRUPTS_SIZE)).toString("base64"),
+    })),
     translations: joinRuns(pages),
   };
 }
@@ -98,6 +123,9 @@ export function differences(before: ObservableState, machine: Machine): string[]
     if (!same) found.push(`page ${address}: ${describeRecord(then)} became ${describeRecord(now)}`);
     else if (isMemoryOfVm(now.state)) found.push(`page ${address}: its contents changed`);
   }
+  after.files.forEach((file, index) => {
+    if (file !== before.files[index]) found.push(`${before.files[index]} became ${file}`);
+  });
   for (const id of new Set([...before.vms.keys(), ...after.vms.keys()])) {
     const [then, now] = [before.vms.get(id), after.vms.get(id)];
     if (!then || !now) found.push(`VM ${id} ${then ? "is gone" : "is new"}`);

@@ -216,7 +216,7 @@ export class TouchedChecker {
       // What an entry held before counts no more.
       const known = by < 0 || (valid ? this.files.mayReach(space.slot, hpa) : this.files.mayPark(space.slot, hpa));
       this.#filesTouched = true;
-      if (!known) this.#fail(space, `an entry leads to ${hex(hpa)}, which is no memory`);
+      if (!known) this.#fail(space, `an entry leads to ${hex(hpa)}, which is no memory of its, nor an interrupt file`);
       return;
     }
     if (first % pages !== 0) this.#fail(space, `a large leaf at ${hex(hpa)}`);

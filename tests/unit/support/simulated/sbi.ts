@@ -13,8 +13,8 @@ export const Eid = {
   pmu: 0x504d55,
   nacl: 0x4e41434c,
   covh: 0x434f5648,
-  covg: 0x434f5647,
   covi: 0x434f5649,
+  covg: 0x434f5647,
 } as const;
 
 export const Covh = {
@@ -43,7 +43,30 @@ export const Covh = {
 
 export type CovhName = keyof typeof Covh;
 
-export const Covg = { addMmioRegion: 0, removeMmioRegion: 1, shareMemory: 2, unshareMemory: 3 } as const;
+export const Covg = {
+  addMmioRegion: 0,
+  removeMmioRegion: 1,
+  shareMemory: 2,
+  unshareMemory: 3,
+  allowExternalInterrupt: 4,
+  denyExternalInterrupt: 5,
+} as const;
+
+export const Covi = {
+  tvmAiaInit: 0,
+  setImsicAddress: 1,
+  convertImsic: 2,
+  reclaimImsic: 3,
+  bindImsic: 4,
+  unbindImsicBegin: 5,
+  unbindImsicEnd: 6,
+  injectExternalInterrupt: 7,
+  rebindImsicBegin: 8,
+  rebindImsicClone: 9,
+  rebindImsicEnd: 10,
+} as const;
+
+export type CoviName = keyof typeof Covi;
 
 export const Rfence = { fenceI: 0, sfenceVma: 1, sfenceVmaAsid: 2 } as const;
 
