@@ -107,11 +107,18 @@ export class InterruptFileChecker {
   /** Whether the VM may have a translation, in a table or a cache, to a page that is no RAM. `entered`: what its hart has announced. */
   mayReach(slot: number, hpa: number, entered = 0): boolean {
     const file = this.#byPage.get(hpa);
-    if (!file) return slot === HOST_SLOT && this.#idle.has(hpa);
+    if (!file) return slot === HOST_SLOT && (this.#idle.has(hpa) || this.#isDeviceOfHost(hpa));
     if (file.number < FIRST_FOR_TVMS) return slot === HOST_SLOT;
     const { state, owner, payload } = this.#recordOf(file);
     if (owner !== slot) return false;
     return state === PageState.Owned || (state === PageState.Converted && payload >= entered);
+  }
+
+  /** A page of device registers that is not ours alone: not the way to end the machine, and not an interrupt file of supervisor level. */
+  #isDeviceOfHost(hpa: number): boolean {
+    const { devices, finisher, imsic } = this.#machine;
+    if (imsic && hpa >= imsic.base && hpa < imsic.base + imsic.size) return false;
+    return hpa !== finisher.base && devices.at(hpa) !== undefined;
   }
 
   /** Whether a parked entry of the VM may lead there: what it gave away, or is about to lose. */
