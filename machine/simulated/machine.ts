@@ -4,7 +4,7 @@ import { machineTreeBlob } from "./device-tree-builder.ts";
 import { DeviceBus, ImsicDevice, TestFinisher, Uart } from "./devices.ts";
 import type { DoorReplacement } from "./door.ts";
 import { abortImport, checkImports, describeFailure, makeDoor } from "./door.ts";
-import { Deadlock, MachineEnded, MisuseError } from "./errors.ts";
+import { Deadlock, MachineEnded, MachineFault, MisuseError } from "./errors.ts";
 import { Firmware, HartStopped } from "./firmware.ts";
 import type { GuestContext } from "./guest-context.ts";
 import { GuestProgress } from "./guest-progress.ts";
@@ -271,6 +271,37 @@ export class Machine {
     this.#afterEntry(hart);
   }
 
+  /**
+   * The hypervisor itself fails while it executes on the hart, as an emergency entry of machine/riscv/trap.S or wasm-rt.h would tell it. Ends the
+   * machine with MachineEnded, or halts the hart.
+   */
+  failInHypervisor(hart: Hart, failure: HypervisorFailure): void {
+    let action: number;
+    switch (failure.kind) {
+      case "trap": {
+        const { scause, sepc, stval, sp, ra } = failure;
+        // Below all of RAM's use: the emergency stack.
+        const frame = BigInt(this.image.address(ImageSymbol.bootStackBottom));
+        this.memory.write64(Number(frame) + 8, ra);
+        action = this.#enter(hart, "panicTrap", [scause, sepc, stval, sp, frame]);
+        break;
+      }
+      case "assertion":
+        action = this.#enter(hart, "panicAssert", [
+          BigInt(failure.message),
+          BigInt(failure.file),
+          failure.line,
+          failure.column,
+        ]);
+        break;
+      case "code":
+        action = this.#enter(hart, "panicWasm", [failure.code]);
+        break;
+    }
+    if (action !== ACTION_OFF) throw new MachineFault(`hart ${hart.id} goes on after a panic`);
+    hart.state = "off";
+  }
+
   /** Begins an operation of a vCPU without a script: it is attempted by the next step. */
   begin(hart: Hart, operation: Operation): GuestContext {
     if (hart.state !== "guest") throw new MisuseError(`${hart.toString()} is in no guest`);
@@ -298,7 +329,7 @@ export class Machine {
   // ---- the hypervisor
 
   /** Executes an export in the name of the hart; returns the Action. */
-  #enter(hart: Hart, name: string, args: bigint[]): number {
+  #enter(hart: Hart, name: string, args: (bigint | number)[]): number {
     if (this.#executing.includes(hart)) throw new Deadlock(`hart ${hart.id} is in the hypervisor already`);
     // Its registers are in its record now, as far as trap.S saves them.
     if (hart.state === "guest") this.contextOf(hart).hart = undefined;
@@ -396,7 +427,13 @@ function functionsOf(options: MachineOptions, iommu: Iommu | undefined): PciFunc
   return [own, ...functions];
 }
 
-type HypervisorExports = Record<string, (...args: bigint[]) => number>;
+type HypervisorExports = Record<string, (...args: (bigint | number)[]) => number>;
+
+/** What the hypervisor is told of its own failure: a trap in HS-mode, an assertion (addresses of literals, 0 if absent), wasm_trap_kind. */
+export type HypervisorFailure =
+  | { kind: "trap"; scause: bigint; sepc: bigint; stval: bigint; sp: bigint; ra: bigint }
+  | { kind: "assertion"; message: number; file: number; line: number; column: number }
+  | { kind: "code"; code: number };
 
 export interface MachineState {
   memory: Uint8Array[];

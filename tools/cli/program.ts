@@ -236,6 +236,8 @@ function describe(commands: Commands, done: (outcome: boolean) => void): Command
     .addOption(new Option("--seed <n>", "which of the generated ones").default(1).argParser(wholeNumber(0)))
     .addOption(new Option("--sample <n>", "of each kind only so many, spread over all").argParser(wholeNumber(1)))
     .option("--json", "one line of JSON instead of the table")
+    .addOption(new Option("--workers <n>", "how many at a time (as many as processors)").argParser(wholeNumber(1)))
+    .addOption(new Option("--seconds <n>", "begin no further one after this time").argParser(wholeNumber(1)))
     .option("--again", "run those too whose result is known")
     .addOption(plain)
     .action(async (names: string[], flags: MutantFlags) => done(await commands.mutants(names, flags)));

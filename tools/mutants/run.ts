@@ -46,6 +46,8 @@ export interface RunOptions {
   parallel: number;
   /** Do not use what earlier runs found out. */
   again: boolean;
+  /** Begin no further fault when performance.now() says this; what is known is still reported. */
+  until: number;
   report: (result: Result) => void;
 }
 
@@ -56,6 +58,7 @@ export async function tryFaults(faults: readonly Fault[], options: RunOptions): 
   let free = Array.from({ length: options.parallel }, (_, index) => path.join(FOLDER, `sources-${index}`));
   free.forEach((folder) => writeSources(folder, options.sources));
   await inParallel(faults, options.parallel, async (fault) => {
+    if (performance.now() > options.until && !trial.knows(fault)) return;
     const [folder, ...rest] = free;
     free = rest;
     const result = await trial.try(fault, folder);
@@ -81,12 +84,25 @@ class Trial {
     this.#cache = existsSync(CACHE) ? (JSON.parse(readFileSync(CACHE, "utf8")) as Record<string, CacheEntry>) : {};
   }
 
+  /** Whether an earlier run with the same sources and tests found out. */
+  knows(fault: Fault): boolean {
+    const cached = this.#cache[fault.id];
+    return (
+      !this.#options.again &&
+      cached?.sources === this.#sourcesWith(fault) &&
+      cached.tests === this.#testsOf(cached.outcome)
+    );
+  }
+
+  #sourcesWith(fault: Fault): string {
+    return digestOf([this.#sourcesDigest, fault.file, String(fault.start), fault.replacement]);
+  }
+
   async try(fault: Fault, folder: string): Promise<Result> {
     const begin = performance.now();
-    const sources = digestOf([this.#sourcesDigest, fault.file, String(fault.start), fault.replacement]);
-    const cached = this.#cache[fault.id];
-    const known = !this.#options.again && cached?.sources === sources && cached.tests === this.#testsOf(cached.outcome);
-    const outcome = known ? cached.outcome : await this.#outcome(fault, folder);
+    const sources = this.#sourcesWith(fault);
+    const known = this.knows(fault);
+    const outcome = known ? this.#cache[fault.id].outcome : await this.#outcome(fault, folder);
     if (!known) this.#remember(fault.id, { sources, tests: this.#testsOf(outcome), outcome });
     return { fault, outcome, seconds: (performance.now() - begin) / 1000, known };
   }
