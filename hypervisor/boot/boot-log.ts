@@ -2,10 +2,12 @@ import { beginLine, endLine, putBytes, putChar, putDecimal, putHex, putSize, put
 import { Hart, HartState } from "../hart";
 import { ImageSymbol, imageAddress } from "../riscv/hw";
 import { FEATURE_COUNT, featureName, hasFeature } from "../riscv/isa";
+import { PAGE_SIZE } from "../riscv/pte";
 import { Root } from "../root";
 import { HostLayout } from "./host-layout";
 import { MachineDescription } from "./machine-description";
 import { MemoryPlan, memoryKept } from "./memory-plan";
+import { secretMarkPage } from "./secret-mark";
 
 /**
  * What boot tells whoever watches: the machine as it was found, and what became of it.
@@ -63,7 +65,11 @@ export function logMemory(plan: MemoryPlan): void {
   }
   logRange("  code, r-x", imageAddress(ImageSymbol.Start), imageAddress(ImageSymbol.TextEnd));
   logRange("  constants, r--", imageAddress(ImageSymbol.RodataStart), imageAddress(ImageSymbol.RodataEnd));
-  logRange("  own data, rw-", imageAddress(ImageSymbol.DataStart), plan.firstEnd);
+  // The first block is right behind the data unless something else lies there.
+  const dataEnd = secretMarkPage() + PAGE_SIZE;
+  const together = plan.firstStart == dataEnd;
+  logRange("  own data, rw-", imageAddress(ImageSymbol.DataStart), together ? plan.firstEnd : dataEnd);
+  if (!together) logRange("  own data, rw-", plan.firstStart, plan.firstEnd);
   logRange("  own records and tables, rw-", plan.ownStart, plan.ownEnd);
 }
 
