@@ -3,6 +3,7 @@ import type { Hart } from "./hart.ts";
 import { HOST_SLOT, PAGE, PageState, describeRecord, unpackRecord } from "./hypervisor-state.ts";
 import type { HypervisorState, VmState } from "./hypervisor-state.ts";
 import type { InterruptFile } from "./imsic.ts";
+import { PCI_IO_WINDOW } from "./pci.ts";
 import type { Machine } from "./machine.ts";
 import { RecordView, enumValues, fieldOffset } from "./record-layout.ts";
 
@@ -114,10 +115,16 @@ export class InterruptFileChecker {
     return state === PageState.Owned || (state === PageState.Converted && payload >= entered);
   }
 
-  /** A page of device registers that is not ours alone: not the way to end the machine, and not an interrupt file of supervisor level. */
+  /**
+   * A page of device registers that is not ours alone: not the way to end the machine, not an interrupt file of supervisor level, and nothing
+   * that is filtered (configuration space, APLIC) or confines devices (IOMMU).
+   */
   #isDeviceOfHost(hpa: number): boolean {
-    const { devices, finisher, imsic } = this.#machine;
-    if (imsic && hpa >= imsic.base && hpa < imsic.base + imsic.size) return false;
+    const { aplic, devices, finisher, imsic, iommu, pci } = this.#machine;
+    const inside = (device: { base: number; size: number } | undefined): boolean =>
+      device !== undefined && hpa >= device.base && hpa < device.base + device.size;
+    if ([imsic, aplic, pci, iommu].some(inside)) return false;
+    if (pci && inside(PCI_IO_WINDOW)) return true;
     return hpa !== finisher.base && devices.at(hpa) !== undefined;
   }
 

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import type { PropertyValue } from "../../../machine/simulated/device-tree-blob.ts";
 import { describe, test } from "node:test";
 import { machineTree } from "../../../machine/simulated/device-tree-builder.ts";
 import { cells64, writeDeviceTree, type TreeNode } from "../../../machine/simulated/device-tree-blob.ts";
@@ -187,16 +188,18 @@ describe("registers of the APLIC", () => {
       { options: { guestFiles: undefined } },
       { options: { guestFiles: 0 } },
       { options: { aplicSources: 0 } },
-      ...[
-        { reg: cells64(BASE, 0x3000) },
-        { reg: cells64(BASE + 4, 0x8000) },
-        { reg: cells64(0x8040_0000, 0x8000) },
-        { reg: cells64(0x2800_2000, 0x8000) },
-        { "riscv,num-sources": [0] },
-        { "riscv,num-sources": [1024] },
-        { "msi-parent": [0x1002] },
-        { status: "disabled" },
-      ].map((change) => ({ options: { harts: [0, 1] }, deviceTree: odd(change) })),
+      ...(
+        [
+          { reg: cells64(BASE, 0x3000) },
+          { reg: cells64(BASE + 4, 0x8000) },
+          { reg: cells64(0x8040_0000, 0x8000) },
+          { reg: cells64(0x2800_2000, 0x8000) },
+          { "riscv,num-sources": [0] },
+          { "riscv,num-sources": [1024] },
+          { "msi-parent": [0x1002] },
+          { status: "disabled" },
+        ] as Record<string, PropertyValue>[]
+      ).map((change) => ({ options: { harts: [0, 1] }, deviceTree: odd(change) })),
     ]) {
       const host = await CoveHost.boot(setup);
       assert.equal(host.trapOf(operations.load(BASE, 4)).cause, 5);
