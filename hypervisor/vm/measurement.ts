@@ -1,6 +1,8 @@
 import { SHA384_DIGEST_SIZE, Sha512State, sha384Init, sha512Final, sha512Update } from "../../crypto/sha512";
+import { thisHart } from "../hart";
 import { PAGE_SIZE } from "../riscv/pte";
 import { copyBytes, write64 } from "../riscv/hw";
+import { hashVariant } from "./hash-variant";
 import { MEASUREMENT_SIZE } from "./tvm-layout";
 import { Vm } from "./vm";
 
@@ -43,6 +45,7 @@ export function measureWord(vm: Vm, value: u64, scratch: usize): void {
 function begin(vm: Vm, index: u32, scratch: usize): Sha512State {
   const state = changetype<Sha512State>(scratch);
   sha384Init(state);
+  state.variant = hashVariant(thisHart().root.features);
   sha512Update(state, registerAddress(vm, index), SHA384_DIGEST_SIZE);
   return state;
 }

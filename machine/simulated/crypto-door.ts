@@ -63,6 +63,10 @@ const FUNCTIONS: PureFunction[] = [
   { name: "sha512Sigma1", parameters: [I64], locals: 0, code: exclusiveOr(rotated(19), rotated(61), shifted(6)) },
 ];
 
+/** What only harts with these extensions have. */
+export const ZBB_FUNCTIONS = ["rotateRight64", "reverseBytes64"];
+export const ZKNH_FUNCTIONS = FUNCTIONS.map(({ name }) => name).filter((name) => name.startsWith("sha512"));
+
 function exclusiveOr(first: number[], second: number[], third: number[]): number[] {
   return [...first, ...second, op.i64Xor, ...third, op.i64Xor];
 }

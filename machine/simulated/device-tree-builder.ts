@@ -111,6 +111,8 @@ function isaExtensions(options: MachineOptions): string[] {
   names.push("h");
   if (options.zicbom) names.push("zicbom");
   if (options.zicboz > 0) names.push("zicboz");
+  if (options.zbb) names.push("zbb");
+  if (options.zknh) names.push("zknh");
   names.push("zicntr", "zicsr", "zifencei");
   if (options.guestFiles !== undefined) names.push("smaia", "ssaia");
   if (options.smstateen) names.push("smstateen");

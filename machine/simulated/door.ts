@@ -3,7 +3,7 @@ import type { DeviceBus } from "./devices.ts";
 import type { Firmware } from "./firmware.ts";
 import type { Hart } from "./hart.ts";
 import type { HypervisorModule } from "./hypervisor-module.ts";
-import { cryptoDoor } from "./crypto-door.ts";
+import { cryptoDoor, ZBB_FUNCTIONS, ZKNH_FUNCTIONS } from "./crypto-door.ts";
 import { memoryDoor } from "./memory-door.ts";
 import type { PhysicalMemory } from "./physical-memory.ts";
 import { currentVmid, heldPrivilegeIsUser, isFault, translate } from "./translation.ts";
@@ -29,6 +29,8 @@ export interface DoorMachine {
   imageAddress(symbol: number): bigint;
   /** Keeps the write log. */
   logWrites: boolean;
+  /** What the harts have of the instructions that crypto/ can use. */
+  hashInstructions: { zbb: boolean; zknh: boolean };
 }
 
 export interface Door {
@@ -45,7 +47,7 @@ export function makeDoor(machine: DoorMachine, cacheBlock: number, replacement: 
   const { functions, threadPointer } = memoryDoor(machine.memory, cacheBlock, machine.logWrites);
   const all: DoorFunctions = {
     ...functions,
-    ...cryptoFunctions(functions),
+    ...cryptoFunctions(functions, machine.hashInstructions),
     ...csrFunctions(machine),
     ...deviceFunctions(machine),
     ...fenceFunctions(machine),
@@ -100,8 +102,14 @@ function u64(value: bigint): bigint {
 }
 
 /** The door of the package crypto/. Locals of wasm are not in memory, so there is no stack to wipe. */
-function cryptoFunctions(memory: DoorFunctions): DoorFunctions {
-  return { ...cryptoDoor(), wipeBytes: memory["zeroBytes"], wipeStack: () => {} };
+function cryptoFunctions(memory: DoorFunctions, { zbb, zknh }: DoorMachine["hashInstructions"]): DoorFunctions {
+  const functions: DoorFunctions = { ...cryptoDoor(), wipeBytes: memory["zeroBytes"], wipeStack: () => {} };
+  for (const name of [...(zbb ? [] : ZBB_FUNCTIONS), ...(zknh ? [] : ZKNH_FUNCTIONS)]) {
+    functions[name] = () => {
+      throw new MachineFault(`illegal instruction in HS-mode: ${name} on a hart that does not have it`);
+    };
+  }
+  return functions;
 }
 
 function csrFunctions(machine: DoorMachine): DoorFunctions {

@@ -39,6 +39,10 @@ export interface MachineOptions {
   smstateen: boolean;
   /** Cache block of cbo.zero in bytes, 0 without Zicboz. */
   zicboz: number;
+  /** Rotations and byte reversal. */
+  zbb: boolean;
+  /** Instructions for SHA-2. */
+  zknh: boolean;
   /** cbo.clean, cbo.flush, cbo.inval. */
   zicbom: boolean;
   /** Hardware updates of A and D. */
@@ -88,6 +92,8 @@ const DEFAULTS: MachineOptions = {
   sstc: true,
   smstateen: true,
   zicboz: 64,
+  zbb: false,
+  zknh: false,
   zicbom: true,
   svadu: false,
   guestFiles: 3,

@@ -127,6 +127,7 @@ export class Machine {
         pause: (hart) => this.#pause(hart),
         imageAddress: (symbol) => this.image.address(symbol),
         logWrites: setup.logWrites ?? false,
+        hashInstructions: options,
       },
       options.zicboz,
       setup.door ?? (() => ({})),

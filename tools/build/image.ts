@@ -32,6 +32,8 @@ const SHAPE_FLAGS = [
   "-fno-pic",
   "-fno-common",
   "-fno-shrink-wrap",
+  // Scheduling before register allocation spills where many values live (a hash, field arithmetic); cores that reorder gain nothing by it.
+  "-fno-schedule-insns",
   // Rare cases stay functions of their own: merged into a hot caller they would have it save all registers.
   "-fno-inline-functions-called-once",
   "-fno-reorder-blocks-and-partition",

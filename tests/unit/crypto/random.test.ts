@@ -9,7 +9,7 @@ import { oracle } from "./oracle.ts";
  * thousand), SALUS_CRYPTO_SEED from where.
  */
 
-const COUNT = Number(process.env["SALUS_CRYPTO_INPUTS"] ?? 2_000);
+const COUNT = Number(process.env["SALUS_CRYPTO_INPUTS"] ?? 500);
 const SEED = Number(process.env["SALUS_CRYPTO_SEED"] ?? 8032);
 
 const crypto = new Crypto(await cryptoModule());

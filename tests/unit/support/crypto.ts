@@ -9,8 +9,9 @@ export const CRYPTO_FILES = ["memory", "hmac", "hkdf", "ed25519"].map((name) => 
 const HASH_SOURCE = `
   import * as sha from "../../../crypto/sha512";
   function stateAt(at: usize): sha.Sha512State { return changetype<sha.Sha512State>(at); }
-  export function hashBegin(at: usize, bits: u32): void {
+  export function hashBegin(at: usize, bits: u32, variant: u64): void {
     if (bits == 384) sha.sha384Init(stateAt(at)); else sha.sha512Init(stateAt(at));
+    stateAt(at).variant = variant;
   }
   export function hashUpdate(at: usize, data: usize, length: u64): void { sha.sha512Update(stateAt(at), data, length); }
   export function hashFinal(at: usize, digest: usize): void { sha.sha512Final(stateAt(at), digest); }
@@ -28,6 +29,9 @@ type Call = (...args: (bigint | number)[]) => never;
 /** The module, compiled once in a process. `source`: more lines of its entry. */
 export const cryptoModule = (source = ""): Promise<WebAssembly.Module> =>
   compileModule({ files: CRYPTO_FILES, source: HASH_SOURCE + source });
+
+/** Sha512Variant of crypto/sha512-rounds.ts: plain, Zbb, Zknh. */
+export type HashVariant = 0 | 1 | 2;
 
 export class Crypto {
   readonly memory = new WebAssembly.Memory({ address: "i64", initial: BigInt((4 * MIB) / PAGE) } as never);
@@ -65,9 +69,9 @@ export class Crypto {
     return Buffer.from(this.bytes.slice(OUTPUT, OUTPUT + length));
   }
 
-  hash(bits: 384 | 512, message: Uint8Array): Buffer {
+  hash(bits: 384 | 512, message: Uint8Array, variant: HashVariant = 0): Buffer {
     const [[at, length]] = this.put(message);
-    this.calls["hashBegin"](BigInt(SCRATCH), bits);
+    this.calls["hashBegin"](BigInt(SCRATCH), bits, BigInt(variant));
     this.calls["hashUpdate"](BigInt(SCRATCH), at, length);
     this.calls["hashFinal"](BigInt(SCRATCH), BigInt(OUTPUT));
     return this.output(bits / 8);
