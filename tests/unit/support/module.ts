@@ -22,6 +22,8 @@ export interface ModuleParts {
   fields?: Record<string, Record<string, string[]>>;
   /** More lines of the entry. */
   source?: string;
+  /** Changes the optimised binary. */
+  rewrite?: (binary: Uint8Array) => Uint8Array<ArrayBuffer>;
 }
 
 /** Folder that holds hypervisor/, and below it the entries that are made here. */
@@ -61,7 +63,8 @@ export async function compileModule(parts: ModuleParts): Promise<WebAssembly.Mod
     if (substitute.sources === undefined) module.optimize(2, 0, false);
     const unexpected = warnings.filter((line) => !line.includes("become WebAssembly module exports"));
     if (unexpected.length > 0) throw new Error(unexpected.join("\n"));
-    return new WebAssembly.Module(module.toBinary(null).output);
+    const binary = module.toBinary(null).output;
+    return new WebAssembly.Module(parts.rewrite ? parts.rewrite(binary) : (binary as Uint8Array<ArrayBuffer>));
   } finally {
     module.dispose();
   }
