@@ -18,19 +18,25 @@ const bytes = (length: number): Uint8Array => Uint8Array.from({ length }, () => 
 /** Mostly short, sometimes several blocks. */
 const some = (): Uint8Array => bytes(random() % (random() % 8 === 0 ? 700 : 150));
 
+/** Quicker than a deep comparison. */
+function same(actual: Buffer | undefined, expected: Buffer, where: string): void {
+  if (actual?.equals(expected)) return;
+  assert.equal(actual?.toString("hex"), expected.toString("hex"), where);
+}
+
 test(`${COUNT} random inputs, seed ${SEED}`, () => {
   for (let i = 0; i < COUNT; i++) {
     const [key, message, info, seed] = [some(), some(), some(), bytes(32)];
     const where = `input ${i}`;
-    assert.deepEqual(crypto.hash(384, message), oracle.hash(384, message), where);
-    assert.deepEqual(crypto.hash(512, message), oracle.hash(512, message), where);
-    assert.deepEqual(crypto.hmac(key, message), oracle.hmac(key, message), where);
+    same(crypto.hash(384, message), oracle.hash(384, message), where);
+    same(crypto.hash(512, message), oracle.hash(512, message), where);
+    same(crypto.hmac(key, message), oracle.hmac(key, message), where);
     const length = 1 + (random() % 200);
-    assert.deepEqual(crypto.hkdf(key, message, info, length), oracle.hkdf(key, message, info, length), where);
+    same(crypto.hkdf(key, message, info, length), oracle.hkdf(key, message, info, length), where);
     const publicKey = crypto.publicKey(seed);
-    assert.deepEqual(publicKey, oracle.publicKey(seed), where);
+    same(publicKey, oracle.publicKey(seed), where);
     const signature = crypto.sign(seed, publicKey, message);
-    assert.deepEqual(signature, oracle.sign(seed, message), where);
+    same(signature, oracle.sign(seed, message), where);
     assert.equal(crypto.verify(publicKey, message, signature), true, where);
 
     // One bit of anything makes it another signature.

@@ -91,7 +91,8 @@ describe("HMAC-SHA-512", () => {
 describe("HKDF-SHA-512", () => {
   // The RFC gives results for SHA-256 and SHA-1 only: its inputs, with Node's results.
   test("inputs of RFC 5869", () => {
-    const range = (from: number, to: number): Uint8Array => Uint8Array.from({ length: to - from + 1 }, (_, i) => from + i);
+    const range = (from: number, to: number): Uint8Array =>
+      Uint8Array.from({ length: to - from + 1 }, (_, i) => from + i);
     const cases: [Uint8Array, Uint8Array, Uint8Array, number][] = [
       [new Uint8Array(22).fill(0x0b), range(0, 0x0c), range(0xf0, 0xf9), 42],
       [range(0, 0x4f), range(0x60, 0xaf), range(0xb0, 0xff), 82],

@@ -59,12 +59,12 @@ export async function compileModule(parts: ModuleParts): Promise<WebAssembly.Mod
   });
   try {
     if (!module.validate()) throw new Error(`${parts.files.join(", ")}: the compiled module is not valid`);
-    // A substitute is used once, which is not worth the time.
-    if (substitute.sources === undefined) module.optimize(2, 0, false);
+    // A substitute is used once, which is not worth the time; but what looks at the binary looks at what would be shipped.
+    if (substitute.sources === undefined || parts.rewrite) module.optimize(2, 0, false);
     const unexpected = warnings.filter((line) => !line.includes("become WebAssembly module exports"));
     if (unexpected.length > 0) throw new Error(unexpected.join("\n"));
     const binary = module.toBinary(null).output;
-    return new WebAssembly.Module(parts.rewrite ? parts.rewrite(binary) : (binary as Uint8Array<ArrayBuffer>));
+    return new WebAssembly.Module(parts.rewrite ? parts.rewrite(binary) : binary);
   } finally {
     module.dispose();
   }
