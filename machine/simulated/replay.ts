@@ -1,3 +1,4 @@
+import { cryptoDoor } from "./crypto-door.ts";
 import { hex, hypervisorFrames } from "./errors.ts";
 import { PhysicalMemory } from "./physical-memory.ts";
 import { RecordView } from "./record-layout.ts";
@@ -55,6 +56,10 @@ export class Replay {
     const hw: Record<string, WebAssembly.ImportValue> = {
       hartRecord: () => this.#threadPointer,
       setHartRecord: (record: bigint) => void (this.#threadPointer = record),
+      // The door of crypto/ brings nothing in: it is not recorded, but computed again.
+      ...cryptoDoor(),
+      wipeBytes: (at: bigint, length: bigint) => this.memory.bytes.fill(0, Number(at), Number(at + length)),
+      wipeStack: () => {},
     };
     for (const primitive of recording.primitives) {
       this.#byTag.set(primitive.tag, primitive.name);
