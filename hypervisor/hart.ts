@@ -1,4 +1,5 @@
 import { hartRecord } from "./riscv/hw";
+import { HelperContext } from "./helper/context";
 import { Vcpu } from "./vm/vcpu";
 import { Root } from "./root";
 
@@ -16,6 +17,7 @@ import { Root } from "./root";
  *     40  faultCause  scause of the fault that took `recovery`
  *     68  state       HartState
  *     72  stackBottom
+ *     80  helper      context of the user-mode helper on this hart
  */
 @unmanaged
 export class Hart {
@@ -35,6 +37,7 @@ export class Hart {
   /** HartState. */
   state: u32;
   stackBottom: usize;
+  helper: HelperContext;
   /** phandle of this hart's local interrupt controller in the firmware's device tree. */
   interruptPhandle: u32;
   numaNode: u32;
@@ -145,6 +148,8 @@ export const enum Action {
   Wait = 1,
   /** Turn this hart off: it never comes back. */
   Off = 2,
+  /** Enter hart.helper, the user-mode helper (CSRs are set). */
+  Helper = 3,
 }
 
 /** No VM: value of Hart.enteredVm while translations of no VM are entered. */

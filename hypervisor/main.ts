@@ -1,7 +1,9 @@
 import { bootPrimary, waitForHost } from "./boot/boot";
 import { secondaryMain } from "./boot/harts";
 import { assertFailed, codeTrapped, trappedInHypervisor } from "./boot/panic";
+import { finishRequest } from "./attestation/evidence";
 import { thisHart } from "./hart";
+import { helperTrapped } from "./helper/run";
 import { EXC_ECALL_VS, SCAUSE } from "./riscv/csr";
 import { csrRead } from "./riscv/hw";
 import { handleEcall } from "./sbi/dispatch";
@@ -34,6 +36,13 @@ export function trap(): u32 {
   } else {
     handleTrap(hart, cause);
   }
+  return decideAction(hart);
+}
+
+/** The user-mode helper trapped, or was interrupted. On the hart's empty stack. */
+export function helperTrap(): u32 {
+  const hart = thisHart();
+  if (helperTrapped(hart, csrRead(SCAUSE))) finishRequest(hart);
   return decideAction(hart);
 }
 

@@ -88,6 +88,10 @@ export class Root {
   /** Record of the one hart that ends the machine (boot/stop.ts), 0 while it runs: compare-and-swap. */
   endingHart: usize;
 
+  // ---- attestation
+  /** Platform (attestation/platform.ts). */
+  platform: usize;
+
   // ---- boot
   /** The hart that boots the others and is told when they are up. */
   bootHart: Hart;

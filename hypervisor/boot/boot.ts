@@ -1,4 +1,6 @@
 import { Aplic, initAplic } from "../devices/aplic";
+import { SCRATCH_BYTES } from "../attestation/kdf";
+import { initPlatform, measurePlatform, takeDevelopmentRoot } from "../attestation/platform";
 import { Console, consoleInit } from "../devices/console";
 import { hostGuestFile, initImsic } from "../devices/imsic";
 import { Action, Hart, HartRequest, HartState, thisHart } from "../hart";
@@ -29,6 +31,8 @@ import {
   startSecondaries,
   vectorBytes,
 } from "./harts";
+import { hasHandover, takeHandover } from "./dice-handover";
+import { createHelpers } from "./helper-space";
 import { buildHostTree, HostTreePlan } from "./host-device-tree";
 import { createPciDevices, logPci } from "./host-pci";
 import { offeredFeatures } from "./host-isa";
@@ -50,7 +54,7 @@ import { leftoverMemory, MemoryPlan } from "./memory-plan";
 import { divideOwnMemory } from "./own-memory";
 import { panic } from "./panic";
 import { scrubList } from "./scrub";
-import { clearSecretMark, secretMarkPage, secretsMarked } from "./secret-mark";
+import { clearSecretMark, markSecrets, secretMarkPage, secretsMarked } from "./secret-mark";
 import { haltHart } from "./stop";
 import { surveyMachine } from "./survey";
 
@@ -90,11 +94,13 @@ export function bootPrimary(hartId: u64, fdt: usize): u32 {
     logText("the last run ended without scrubbing: all memory that it left behind has been zeroed");
     clearSecretMark();
   }
+  takeRootOfTrust(root, plan, self);
   logMachine(description, self, vlenb);
   logMemory(plan);
   layOutHost(plan);
 
   root.satp = buildKernelMap(plan);
+  createHelpers(root, plan);
   if (!enterKernelMap(root.satp)) panic("the harts have no address-space mode that reaches all memory");
   setupHartCsrs(self);
   findCounters(root);
@@ -161,6 +167,24 @@ function continueBoot(hart: Hart): u32 {
     parkHostVcpu(hart);
   }
   return decideAction(hart);
+}
+
+/** Keys and certificates of the previous stage, or the development root; and what registers 0 and 1 begin with. */
+function takeRootOfTrust(root: Root, plan: MemoryPlan, hart: Hart): void {
+  const platform = initPlatform(plan.own.platform);
+  const scratch = <u64>hart.workPages;
+  root.platform = changetype<usize>(platform);
+  // The mark goes up first: from here on there are secrets in RAM.
+  if (hasHandover(plan.description.fdt)) {
+    markSecrets(root);
+    takeHandover(plan.description.fdt, platform, scratch);
+    logText("DICE handover taken from the previous stage");
+  } else {
+    takeDevelopmentRoot(platform, scratch);
+    logText("no DICE handover: evidence comes from the development root and proves nothing");
+  }
+  measurePlatform(root, platform, scratch);
+  zeroBytes(scratch, SCRATCH_BYTES);
 }
 
 /** Divides own memory, which has just been zeroed, and fills in the root. */

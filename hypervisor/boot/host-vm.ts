@@ -1,3 +1,4 @@
+import { platformRegisters } from "../attestation/platform";
 import { alignDown, alignUp, maximum, minimum } from "../lib/arithmetic";
 import { filePage } from "../devices/imsic-file";
 import { pciSegment } from "../devices/pci/segment";
@@ -10,6 +11,7 @@ import { addTablePage } from "../memory/table-pool";
 import { copyBytes, ImageSymbol, imageAddress, storeRelease64 } from "../riscv/hw";
 import { PAGE_SHIFT, PAGE_SIZE } from "../riscv/pte";
 import { Root } from "../root";
+import { beginMeasurements } from "../vm/measurement";
 import { initVcpu } from "../vm/vcpu-init";
 import { fpAreaOffset, vectorAreaOffset } from "../vm/vcpu-layout";
 import { Vcpu } from "../vm/vcpu";
@@ -93,6 +95,8 @@ export function createHostVm(root: Root, plan: MemoryPlan): Vm {
   vm.hgatp = gstageMode(vm.levels) | (vm.rootTable >> PAGE_SHIFT);
   vm.vcpus = own.vcpuTable;
   vm.measurements = own.measurements;
+  vm.layer = own.hostLayer;
+  beginMeasurements(vm, platformRegisters(root));
   initVmTable(root.vmSlots, vm);
   root.host = vm;
   // The last page first, so that tables are taken in ascending order.

@@ -85,6 +85,13 @@ export function mapKernelRange(map: KernelMap, start: u64, end: u64, permissions
   }
 }
 
+/** Maps one page at `address` to `hpa`, not global: for a map that is not the one of all harts. `permissions`: PTE_R, W, X, U. */
+export function mapPage(map: KernelMap, address: u64, hpa: u64, permissions: u64): void {
+  const entry = entryFor(map, address, 0);
+  assert(read64(entry) == 0, "a map has two uses for one address");
+  write64(entry, pteFromAddress(hpa) | permissions | PTE_V | PTE_A | PTE_D);
+}
+
 /** Maps every page that the intervals touch. */
 export function mapKernelList(map: KernelMap, list: IntervalList, permissions: u64): void {
   for (let i: u64 = 0; i < list.count; i++) {

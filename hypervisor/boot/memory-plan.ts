@@ -180,6 +180,7 @@ export function placeOwnMemory(plan: MemoryPlan, vlenb: u64, treeBytes: u64): u6
   const description = plan.description;
   own.harts = description.hartCount;
   own.vlenb = vlenb;
+  own.mapLevels = plan.mapLevels;
   own.ramBytes = plan.ram.total();
   own.ramRanges = plan.ram.count;
   own.layoutBytes = hostLayoutBytes(plan.ram.count, plan.kept.count + 1);

@@ -1,8 +1,11 @@
 import { alignUp } from "../lib/arithmetic";
+import { Layer } from "../attestation/layer";
+import { platformBytes } from "../attestation/platform";
 import { CONSOLE_RECORD_SIZE } from "../devices/console";
 import { Aplic } from "../devices/aplic";
 import { ImsicGeometry } from "../devices/imsic";
 import { Hart } from "../hart";
+import { HelperRun } from "../helper/run";
 import { FILE_RECORDS } from "../memory/interrupt-files";
 import { DirectoryPages } from "../devices/iommu/directory";
 import { Iommu } from "../devices/iommu/iommu";
@@ -14,6 +17,7 @@ import { vcpuRecordBytes } from "../vm/vcpu-layout";
 import { Vm } from "../vm/vm";
 import { vmTableBytes } from "../vm/vm-table";
 import { BootAllocator } from "./boot-allocator";
+import { helperBytes } from "./helper-space";
 import { HostTreePlan } from "./host-device-tree";
 import { KernelMap } from "./kernel-map";
 
@@ -27,6 +31,8 @@ export class OwnMemory {
   // ---- how much of each is needed
   harts: u64;
   vlenb: u64;
+  /** Levels of the kernel map and of the helpers' maps. */
+  mapLevels: u64;
   /** Bytes of RAM that have page records, and the number of ranges. */
   ramBytes: u64;
   ramRanges: u64;
@@ -59,11 +65,18 @@ export class OwnMemory {
   stacks: usize;
   /** Three pages for each hart. */
   workPages: usize;
+  /** Pages of the user-mode helper of each hart (boot/helper-space.ts), and HelperRun records; the map under construction. */
+  helpers: usize;
+  helperRuns: usize;
+  helperMap: usize;
   /** Host vCPUs, vcpuStride apart, and the array of pointers to them. */
   vcpus: usize;
   vcpuTable: usize;
   hostVm: usize;
   measurements: usize;
+  /** DICE layer of the host (attestation/layer.ts), and what the platform itself has (attestation/platform.ts). */
+  hostLayer: usize;
+  platform: usize;
   /** MemoryRange records, and the page records themselves. */
   ranges: usize;
   pageRecords: usize;
@@ -122,6 +135,7 @@ export function divideOwnMemory(own: OwnMemory, allocator: BootAllocator): void 
   own.iommuPages = allocator.take(own.iommuPageCount * PAGE_SIZE, PAGE_SIZE);
   own.stacks = allocator.take(own.harts * HART_STACK_STRIDE, PAGE_SIZE);
   own.workPages = allocator.take(own.harts * WORK_PAGES * PAGE_SIZE, PAGE_SIZE);
+  own.helpers = allocator.take(helperBytes(own.harts, own.mapLevels), PAGE_SIZE);
   own.pageRecords = allocator.take(pageMapBytes(own.ramBytes), PAGE_SIZE);
   own.hartRecords = allocator.take(own.harts * hartRecordStride(), CACHE_LINE);
   own.vcpus = allocator.take(own.harts * own.vcpuStride(), CACHE_LINE);
@@ -132,10 +146,14 @@ export function divideOwnMemory(own: OwnMemory, allocator: BootAllocator): void 
   own.imsic = allocator.take(<u64>offsetof<ImsicGeometry>(), CACHE_LINE);
   own.aplic = allocator.take(<u64>offsetof<Aplic>(), CACHE_LINE);
   own.fileRecords = allocator.take(own.harts * FILE_RECORDS * 8, CACHE_LINE);
+  own.helperRuns = allocator.take(own.harts * <u64>offsetof<HelperRun>(), CACHE_LINE);
+  own.helperMap = allocator.take(<u64>offsetof<KernelMap>(), CACHE_LINE);
   own.kernelMap = allocator.take(<u64>offsetof<KernelMap>(), CACHE_LINE);
   own.hartTable = allocator.take(own.harts * sizeof<usize>(), CACHE_LINE);
   own.vcpuTable = allocator.take(own.harts * sizeof<usize>(), CACHE_LINE);
   own.measurements = allocator.take(MEASUREMENT_BYTES, CACHE_LINE);
+  own.hostLayer = allocator.take(<u64>offsetof<Layer>(), CACHE_LINE);
+  own.platform = allocator.take(platformBytes(), CACHE_LINE);
   own.ranges = allocator.take(own.ramRanges * <u64>offsetof<MemoryRange>(), CACHE_LINE);
   own.pciRecords = allocator.take(own.pciFunctions * <u64>functionSize(), CACHE_LINE);
   own.iommuRecords = allocator.take(own.iommus * <u64>offsetof<Iommu>(), CACHE_LINE);

@@ -1,3 +1,4 @@
+import { wipePlatform } from "../attestation/platform";
 import { Hart, HartState } from "../hart";
 import { MemoryRange } from "../memory/page-map";
 import { PageState, recordOwner, recordState } from "../memory/page-record";
@@ -23,6 +24,7 @@ const HOST_SLOT: u32 = 0;
 export function scrubSecrets(hart: Hart, alone: bool): void {
   const root = hart.root;
   scrubGuestPages(root);
+  wipePlatform(root);
   scrubWorkPages(hart);
   fence();
   if (alone) clearSecretMark();

@@ -148,4 +148,8 @@ export const enum ImageSymbol {
   ProgramCounter = 12,
   /** Log of the flavour that records what goes through the door; End in all others. */
   RecordLog = 13,
+  /** Image of the user-mode helper: text, from HelperConstants on its read-only data. Whole pages. */
+  HelperStart = 14,
+  HelperConstants = 15,
+  HelperEnd = 16,
 }

@@ -4,6 +4,7 @@ import { VmKind } from "../vm/vm";
 import { hasCovi } from "./covi";
 import { SBI_NOT_SUPPORTED, SBI_PENDING } from "./errors";
 import {
+  EID_ATST,
   EID_BASE,
   EID_COVG,
   EID_COVH,
@@ -83,6 +84,7 @@ function probe(hart: Hart, vcpu: Vcpu): i64 {
     case EID_SRST:
     case EID_DBCN:
     case EID_NACL:
+    case EID_ATST:
     case EID_COVH:
       return 1;
     case EID_PMU:

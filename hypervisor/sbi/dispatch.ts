@@ -3,6 +3,7 @@ import { SEPC } from "../riscv/csr";
 import { csrRead, csrWrite } from "../riscv/hw";
 import { Vcpu } from "../vm/vcpu";
 import { VmKind } from "../vm/vm";
+import { atstCall } from "./atst";
 import { BASE_GET_SPEC_VERSION, SPEC_VERSION, baseCall } from "./base";
 import { covgCall } from "./covg";
 import { Covh, covhCall, tvmCpuRun } from "./covh";
@@ -10,6 +11,7 @@ import { coviCall } from "./covi";
 import { dbcnCall } from "./dbcn";
 import { SBI_NOT_SUPPORTED, SBI_PENDING } from "./errors";
 import {
+  EID_ATST,
   EID_BASE,
   EID_COVG,
   EID_COVH,
@@ -101,6 +103,8 @@ function dispatch(hart: Hart, vcpu: Vcpu): i64 {
       return naclCall(vcpu, fid);
     case EID_SRST:
       return srstCall(hart, vcpu, fid);
+    case EID_ATST:
+      return atstCall(hart, vcpu, fid);
     case EID_BASE:
       return baseCall(hart, vcpu, fid);
     default:

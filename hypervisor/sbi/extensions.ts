@@ -10,6 +10,7 @@ export const EID_SRST: u32 = 0x53525354;
 export const EID_DBCN: u32 = 0x4442434e;
 export const EID_PMU: u32 = 0x504d55;
 export const EID_NACL: u32 = 0x4e41434c;
+export const EID_ATST: u32 = 0x41545354;
 export const EID_COVH: u32 = 0x434f5648;
 export const EID_COVI: u32 = 0x434f5649;
 export const EID_COVG: u32 = 0x434f5647;

@@ -78,11 +78,14 @@ export function refreshFirmwareTimer(hart: Hart): void {
   }
   // Off while there is nothing to wait for: the firmware's interrupt stays pending until its timer is set again.
   if (deadline == TIMER_NEVER) csrClear(SIE, SIE_STIE);
-  if (deadline != hart.timerDeadline) {
-    hart.timerDeadline = deadline;
-    sbiCall(EID_TIME, TIME_SET_TIMER, deadline, 0, 0, 0, 0, 0);
-  }
+  if (deadline != hart.timerDeadline) setFirmwareDeadline(hart, deadline);
   if (deadline != TIMER_NEVER) csrSet(SIE, SIE_STIE);
+}
+
+/** Without Sstc: the firmware's timer goes off at machine time `deadline`, whatever vCPUs wait for. `refreshFirmwareTimer` ends that. */
+export function setFirmwareDeadline(hart: Hart, deadline: u64): void {
+  hart.timerDeadline = deadline;
+  sbiCall(EID_TIME, TIME_SET_TIMER, deadline, 0, 0, 0, 0, 0);
 }
 
 /**

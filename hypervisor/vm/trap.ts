@@ -213,14 +213,14 @@ function timerInterrupt(hart: Hart): void {
 }
 
 /** Another hart, through the IMSIC. Without one nobody knows how to quiet the source: it is turned off. */
-function externalInterrupt(hart: Hart): void {
+export function externalInterrupt(hart: Hart): void {
   if (hart.root.imsic != 0) return acknowledgeInterrupt(hart);
   hart.strayInterrupts++;
   csrClear(SIE, SIP_SEIP);
 }
 
 /** Another hart, through the firmware. With an IMSIC nobody sends these. */
-function softwareInterrupt(hart: Hart): void {
+export function softwareInterrupt(hart: Hart): void {
   if (hart.root.imsic == 0) return acknowledgeInterrupt(hart);
   hart.strayInterrupts++;
   csrClear(SIE, SIP_SSIP);

@@ -64,6 +64,10 @@ export class Vm {
   entryArgument: u64;
   /** Measurement registers (8 x 48 bytes). */
   measurements: usize;
+  /** Its layer of DICE (attestation/layer.ts), and the spin lock of its derivation. */
+  layer: usize;
+  layerLock: u32;
+  reserved2: u32;
 
   /** hpa and count of the donated state pages (0 for the host). */
   statePage: u64;

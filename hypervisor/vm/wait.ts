@@ -24,6 +24,8 @@ export const enum WaitReason {
   HostStopped = 2,
   /** The host vCPU is in HSM retentive suspend: its state is in the machine. */
   HostSuspended = 3,
+  /** The user-mode helper works for the current vCPU, which is in an ecall; of it, sepc, sstatus and hstatus are not in the machine (helper/run.ts). */
+  Helper = 4,
 }
 
 const ECALL_LENGTH: u64 = 4;
@@ -44,6 +46,7 @@ export function mustSettle(hart: Hart): bool {
  */
 export function settle(hart: Hart): u32 {
   serveRequests(hart);
+  if (hart.waitReason == WaitReason.Helper) return Action.Helper;
   if (hart.vcpu != hart.hostVcpu) preemptForSoftwareInterrupt(hart);
   switch (hart.waitReason) {
     case WaitReason.None:

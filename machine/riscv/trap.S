@@ -8,11 +8,13 @@
 .equ HART_FAULT_CAUSE, 40
 .equ HART_STATE, 68
 .equ HART_STACK_BOTTOM, 72
+.equ HART_HELPER, 80
 .equ DEVICE_PATIENCE, 1 << 24        # ticks
 .equ HART_ONLINE, 2               # HartState
 .equ HART_HALTED, 3
 .equ EXC_ECALL_VS, 10
 .equ ACTION_WAIT, 1
+.equ ACTION_HELPER, 3
 
 .text
 .balign 64
@@ -61,8 +63,26 @@ enter_loading_all:
   callee_saved ld, sp
   j enter_context
 wait_in_ecall:
+  li t0, ACTION_HELPER
+  beq a0, t0, leave_for_helper
   call wait_or_stop
   j handle_ecall
+
+# Action.Helper: the user-mode helper works for the vCPU. Its registers are saved at every trap, so it counts as saved like a TVM's vCPU; those
+# that a host's ecall left in the machine go to its context first.
+leave_for_helper:
+  ld t0, HART_ENTERED(tp)
+  andi t1, t0, 1
+  bnez t1, 1f
+  callee_saved sd, t0
+1:ld sp, HART_HELPER(tp)
+  addi t0, sp, 1
+  sd t0, HART_ENTERED(tp)
+  j enter_helper
+.global helper_trapped
+helper_trapped:                      # from start.S
+  call helperTrap
+  j act
 
 # Anything else: all registers are saved, TypeScript may change them, all are loaded.
 from_guest_by_surprise:
@@ -75,7 +95,9 @@ act:                                 # also where boot and bootSecondary go with
   bnez a0, 1f
   ld sp, HART_CURRENT(tp)
   j enter_loading_all
-1:call wait_or_stop
+1:li t0, ACTION_HELPER
+  beq a0, t0, leave_for_helper
+  call wait_or_stop
   j handle_trap
 
 # a0 = Action.Wait: returns when an interrupt is pending, with scause saying so. Action.Off: does not return.

@@ -13,13 +13,15 @@ import { Tlb } from "./tlb.ts";
  * One hart: its registers, and the way between a guest and the hypervisor, step by step as machine/riscv/trap.S goes it.
  *
  *     off --firmware starts it--> (bootSecondary) --> guest <--> (trap) --> waiting or off
+ *                                                                  |  ^
+ *                                               user-mode helper <--+--+ (helperTrap)
  *
  * While none of the hypervisor's code runs on it a hart is in a guest, waits for an interrupt, or is off.
  */
-export type HartState = "off" | "guest" | "waiting";
+export type HartState = "off" | "guest" | "helper" | "waiting";
 
 /** What boot(), bootSecondary() and trap() return (hypervisor/hart.ts). */
-export const Action = { Enter: 0, Wait: 1, Off: 2 } as const;
+export const Action = { Enter: 0, Wait: 1, Off: 2, Helper: 3 } as const;
 
 /** Of HartState (hypervisor/hart.ts). */
 const ONLINE = 2n;
@@ -48,7 +50,7 @@ export interface TrapInfo {
 
 /** Who runs the hypervisor's code for a hart. */
 export interface HypervisorEntry {
-  (hart: Hart, name: "boot" | "bootSecondary" | "trap", args: bigint[]): number;
+  (hart: Hart, name: "boot" | "bootSecondary" | "trap" | "helperTrap", args: bigint[]): number;
 }
 
 export class Hart {
@@ -82,6 +84,8 @@ export class Hart {
   readonly #words: Uint32Array;
   readonly #registerWords: Uint32Array;
   readonly #enter: HypervisorEntry;
+  /** Runs the user-mode helper until the hypervisor leaves it. */
+  readonly #runHelper: (hart: Hart) => void;
   /** trap.S keeps the callee-saved registers in the machine during an ecall. */
   #inEcall = false;
 
@@ -93,6 +97,7 @@ export class Hart {
     clock: Clock,
     files: HartInterruptFiles | undefined,
     enter: HypervisorEntry,
+    runHelper: (hart: Hart) => void,
   ) {
     this.id = id;
     this.index = index;
@@ -102,6 +107,7 @@ export class Hart {
     this.#words = new Uint32Array(memory.wasmMemory.buffer);
     this.#registerWords = new Uint32Array(this.registers.buffer);
     this.#enter = enter;
+    this.#runHelper = runHelper;
   }
 
   /** The hypervisor's record of this hart. */
@@ -175,6 +181,7 @@ export class Hart {
 
   #follow(action: number): void {
     if (action === Action.Enter) return this.#enterContext();
+    if (action === Action.Helper) return this.#enterHelper();
     if (action === Action.Wait) {
       this.state = "waiting";
     } else if (action === Action.Off) {
@@ -183,6 +190,46 @@ export class Hart {
     } else {
       throw new MachineFault(`hart ${this.id}: the hypervisor returned the action ${action}`);
     }
+  }
+
+  /** A trap of the user-mode helper; start.S and trap.S: helper_trap, helper_trapped. The hypervisor may enter the helper again, or leave it. */
+  helperTrap(cause: bigint, stval: bigint): void {
+    const { csr } = this;
+    csr.setRaw("sepc", this.pc);
+    csr.setRaw("scause", cause);
+    csr.setRaw("stval", stval);
+    csr.setRaw("htval", 0n);
+    csr.setRaw("htinst", 0n);
+    csr.setRaw("hstatus", csr.raw("hstatus") & ~(HypervisorStatus.spv | HypervisorStatus.gva));
+    const old = csr.raw("sstatus");
+    const sstatus = old & ~(Status.sie | Status.spie | Status.spp);
+    csr.setRaw("sstatus", (old & Status.sie) !== 0n ? sstatus | Status.spie : sstatus);
+    const context = this.record.number("helper");
+    this.#store(context, [...CALLER_SAVED, ...CALLEE_SAVED]);
+    this.#inEcall = false;
+    this.#follow(this.#enter(this, "helperTrap", []));
+  }
+
+  /** trap.S and start.S: leave_for_helper, enter_helper; then sret to U-mode. */
+  #enterHelper(): void {
+    const { record, csr } = this;
+    const context = record.word("helper");
+    const entered = record.word("entered");
+    if (entered % 2n === 0n) this.#store(Number(entered), CALLEE_SAVED);
+    record.set("entered", context + 1n);
+    this.#load(Number(context), [...CALLER_SAVED, ...CALLEE_SAVED]);
+    const fault = (what: string): never => {
+      throw new MachineFault(`hart ${this.id} enters the user-mode helper ${what}`);
+    };
+    if ((csr.raw("hstatus") & HypervisorStatus.spv) !== 0n) fault("with V = 1");
+    if ((csr.raw("sstatus") & Status.spp) !== 0n) fault("in supervisor mode");
+    if ((csr.raw("sstatus") & (Status.fs | Status.vs)) !== 0n) fault("with floating point or vectors");
+    if ((csr.raw("sstatus") & (Status.sum | Status.mxr)) !== 0n) fault("with SUM or MXR");
+    if (csr.raw("scounteren") !== 0n || csr.raw("senvcfg") !== 0n) fault("with counters or cache instructions");
+    this.pc = csr.raw("sepc");
+    const running = this.state === "helper";
+    this.state = "helper";
+    if (!running) this.#runHelper(this);
   }
 
   /** trap.S: enter_context, enter_other_or_tvm, enter_loading_all; then sret. */

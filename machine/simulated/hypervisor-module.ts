@@ -6,6 +6,7 @@ import { IMAGE_BASE } from "../../tools/build/modules.ts";
 import { buildFolder, repository } from "../../tools/repository.ts";
 import { substitute } from "../../tools/test/substitute.ts";
 import { MachineFault } from "./errors.ts";
+import { HELPER_DATA_BASE } from "./helper.ts";
 
 /**
  * The hypervisor as the simulated machine loads it: the wasm module of the build, without the steps that turn it into
@@ -24,11 +25,18 @@ export const DATA_BASE = IMAGE_BASE + TEXT_ROOM;
 const CACHE = path.join(buildFolder, "simulated");
 
 let loaded: Promise<HypervisorModule> | undefined;
+let loadedHelper: Promise<HypervisorModule> | undefined;
 
 /** Compiles the hypervisor of this tree, or takes what an earlier process made of the same sources. */
 export function hypervisorModule(): Promise<HypervisorModule> {
   loaded ??= load();
   return loaded;
+}
+
+/** The same for the user-mode helper. */
+export function helperModule(): Promise<HypervisorModule> {
+  loadedHelper ??= loadCached("helper", "umode/main.ts", ["umode/**/*.ts"], HELPER_DATA_BASE);
+  return loadedHelper;
 }
 
 /** A module that somebody else built (build/<flavour>/salus.wasm). */
@@ -46,27 +54,37 @@ export function declaredPrimitives(): string[] {
 
 async function load(): Promise<HypervisorModule> {
   if (substitute.wasm !== undefined) return hypervisorModuleFrom(substitute.wasm, DATA_BASE);
-  const file = path.join(CACHE, `${sourceDigest()}.wasm`);
+  return loadCached("", "hypervisor/main.ts", ["hypervisor/**/*.ts", "crypto/**/*.ts", "umode/**/*.ts"], DATA_BASE);
+}
+
+/** Compiles the module with this entry, or takes what was made of the same sources. */
+async function loadCached(
+  prefix: string,
+  entry: string,
+  sources: string[],
+  dataBase: number,
+): Promise<HypervisorModule> {
+  const file = path.join(CACHE, `${prefix}${sourceDigest(sources)}.wasm`);
   if (!existsSync(file)) {
     mkdirSync(CACHE, { recursive: true });
     const unfinished = `${file}.${process.pid}`;
-    writeFileSync(unfinished, await compile());
+    writeFileSync(unfinished, await compile(entry, dataBase));
     // Test files run in processes of their own at the same time: whoever is last replaces equal bytes.
     renameSync(unfinished, file);
   }
-  return hypervisorModuleFrom(file, DATA_BASE);
+  return hypervisorModuleFrom(file, dataBase);
 }
 
-async function compile(): Promise<Uint8Array> {
+async function compile(entry: string, memoryBase: number): Promise<Uint8Array> {
   const warnings: string[] = [];
   const { module } = await compileTypeScript({
     root: repository,
-    entry: "hypervisor/main.ts",
-    memoryBase: DATA_BASE,
+    entry,
+    memoryBase,
     log: (line) => warnings.push(line),
   });
   try {
-    if (!module.validate()) throw new MachineFault("the compiled hypervisor is not a valid module");
+    if (!module.validate()) throw new MachineFault(`${entry} does not become a valid module`);
     // As tools/build does it for a release.
     module.setDebugInfo(true);
     module.runPasses(["remove-unused-module-elements"]);
@@ -78,9 +96,9 @@ async function compile(): Promise<Uint8Array> {
 }
 
 /** Changes whenever the module could. */
-function sourceDigest(): string {
+function sourceDigest(sources: string[]): string {
   const hash = createHash("sha256");
-  const files = globSync(["hypervisor/**/*.ts", "crypto/**/*.ts", "tools/build/{assemblyscript.ts,rt/*.ts}"], {
+  const files = globSync([...sources, "tools/build/{assemblyscript.ts,rt/*.ts}"], {
     cwd: repository,
   });
   for (const file of [...files, "machine/simulated/hypervisor-module.ts"].sort()) {

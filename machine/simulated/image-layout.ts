@@ -1,5 +1,6 @@
 import { readWasm } from "../../tools/build/wasm-module.ts";
-import { IMAGE_BASE, STACK_SIZE } from "../../tools/build/modules.ts";
+import { staticDataBlock } from "../../tools/build/image.ts";
+import { HELPER_BASE, IMAGE_BASE, STACK_SIZE } from "../../tools/build/modules.ts";
 import { MachineFault } from "./errors.ts";
 import type { HypervisorModule } from "./hypervisor-module.ts";
 
@@ -19,6 +20,9 @@ export const ImageSymbol = {
   bootHart: 11,
   programCounter: 12,
   recordLog: 13,
+  helperStart: 14,
+  helperConstants: 15,
+  helperEnd: 16,
 } as const;
 
 const PAGE = 4096;
@@ -30,12 +34,18 @@ const PAGE = 4096;
 export class ImageLayout {
   readonly #addresses = new Map<number, number>();
 
-  constructor(module: HypervisorModule) {
+  /** Static data of the user-mode helper, at helperConstants. */
+  readonly helperData: Uint8Array;
+
+  constructor(module: HypervisorModule, helper: HypervisorModule) {
     const data = readWasm(module.binary).data;
     const dataEnd = Math.max(module.dataBase, ...data.map(({ address, bytes }) => address + bytes.length));
     // An empty table: nobody's code is here. Backtraces are the test's.
     const symbolTable = Math.ceil(dataEnd / 8) * 8;
-    const writable = pageUp(symbolTable + 8);
+    const helperStart = pageUp(symbolTable + 8);
+    const helperConstants = helperStart + helper.dataBase - HELPER_BASE;
+    this.helperData = staticDataBlock(readWasm(helper.binary), helper.dataBase);
+    const writable = pageUp(helperConstants + this.helperData.length);
     const stackBottom = writable + PAGE;
     const end = stackBottom + STACK_SIZE;
     const set = (symbol: number, address: number): void => void this.#addresses.set(symbol, address);
@@ -54,6 +64,9 @@ export class ImageLayout {
     set(ImageSymbol.trapEntry, IMAGE_BASE + 0x80);
     set(ImageSymbol.programCounter, IMAGE_BASE + 0x100);
     set(ImageSymbol.symbolTable, symbolTable);
+    set(ImageSymbol.helperStart, helperStart);
+    set(ImageSymbol.helperConstants, helperConstants);
+    set(ImageSymbol.helperEnd, writable);
   }
 
   address(symbol: number): bigint {

@@ -14,7 +14,8 @@ import type { GuestScript, Operation } from "./guest-script.ts";
 import { Hart } from "./hart.ts";
 import type { TrapInfo } from "./hart.ts";
 import type { HypervisorModule } from "./hypervisor-module.ts";
-import { hypervisorModule, declaredPrimitives } from "./hypervisor-module.ts";
+import { helperModule, hypervisorModule, declaredPrimitives } from "./hypervisor-module.ts";
+import { HelperRunner } from "./helper.ts";
 import { ImageLayout, ImageSymbol } from "./image-layout.ts";
 import { Imsic } from "./imsic.ts";
 import type { MachineOptions } from "./machine-options.ts";
@@ -68,6 +69,8 @@ export class Machine {
   readonly devices: DeviceBus;
   readonly executor: OperationExecutor;
   readonly image: ImageLayout;
+  /** The user-mode helper. */
+  readonly helper: HelperRunner;
   /** Entries into the hypervisor so far. */
   entries = 0;
   /** What ended the machine, if anything did. */
@@ -86,10 +89,11 @@ export class Machine {
 
   /** Builds the machine; the module is compiled if the sources have changed. */
   static async create(setup: MachineSetup = {}): Promise<Machine> {
-    return new Machine({ ...setup, module: setup.module ?? (await hypervisorModule()) });
+    const [module, helper] = await Promise.all([setup.module ?? hypervisorModule(), helperModule()]);
+    return new Machine({ ...setup, module, helper });
   }
 
-  private constructor(setup: MachineSetup & { module: HypervisorModule }) {
+  private constructor(setup: MachineSetup & { module: HypervisorModule; helper: HypervisorModule }) {
     this.options = machineOptions(setup.options);
     const { options } = this;
     this.memory = new PhysicalMemory(options.ram);
@@ -109,12 +113,22 @@ export class Machine {
     if (this.iommu) this.iommu.message = (hpa, value) => this.devices.write(BigInt(hpa), 4, BigInt(value));
     this.executor = new OperationExecutor(this.memory, this.devices);
     this.#progress = new GuestProgress(this.#guests, this.executor);
-    this.image = new ImageLayout(setup.module);
+    this.image = new ImageLayout(setup.module, setup.helper);
+    this.helper = new HelperRunner(this.memory, setup.helper, (hart) => {
+      for (const callback of this.afterEntry) callback(hart);
+    });
     this.#deviceTree = setup.deviceTree ?? machineTreeBlob(options, this.imsic, this.pci, this.iommu);
     this.harts = options.harts.map(
       (id, index) =>
-        new Hart(id, index, options, this.memory, this.clock, this.imsic?.harts[index], (hart, name, args) =>
-          this.#enter(hart, name, args),
+        new Hart(
+          id,
+          index,
+          options,
+          this.memory,
+          this.clock,
+          this.imsic?.harts[index],
+          (hart, name, args) => this.#enter(hart, name, args),
+          (hart) => this.helper.run(hart),
         ),
     );
     this.firmware.harts = this.harts;
@@ -148,6 +162,7 @@ export class Machine {
   boot(): void {
     const { hostImage, ram, bootHart } = this.options;
     if (hostImage) this.memory.write(hostImage.base, hostImage.bytes);
+    this.memory.write(Number(this.image.address(ImageSymbol.helperConstants)), this.image.helperData);
     const tree = ram[0].base + ram[0].size - TREE_FROM_END;
     this.memory.write(tree, this.#deviceTree);
     const hart = this.hart(bootHart);

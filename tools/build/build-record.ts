@@ -9,6 +9,8 @@ export interface BuildRecord {
   inputs: string;
   /** TypeScript files of the module, relative to the root. */
   files: string[];
+  /** Built files that are part of it. */
+  embedded: string[];
   /** Room for text that the layout has. */
   textRoom: number;
   result: BuildResult;
@@ -27,7 +29,10 @@ export function readRecord(file: string): BuildRecord | undefined {
 /** True if every input is what it was, and every output is still there. */
 export function isUpToDate(record: BuildRecord, root: string): boolean {
   const { elf, bin, wasm, c } = record.result;
-  return [elf, bin, wasm, c].every((file) => existsSync(file)) && record.inputs === hashInputs(root, record.files);
+  return (
+    [elf, bin, wasm, c].every((file) => existsSync(file)) &&
+    record.inputs === hashInputs(root, record.files, record.embedded)
+  );
 }
 
 export function writeRecord(file: string, record: BuildRecord): void {
@@ -39,14 +44,15 @@ export function removeRecord(file: string): void {
   rmSync(file, { force: true });
 }
 
-/** The module's files, the pipeline, the machine layer, the versions of what npm installed, and the C compiler. */
-export function hashInputs(root: string, files: string[]): string {
+/** The module's files, what is embedded in it, the pipeline, the machine layer, the versions of what npm installed, and the C compiler. */
+export function hashInputs(root: string, files: string[], embedded: string[]): string {
   const hash = createHash("sha256");
   const add = (file: string): void => {
     hash.update(file).update("\0");
     hash.update(existsSync(file) ? readFileSync(file) : "absent").update("\0");
   };
   for (const file of [...files, "hypervisor/riscv/csr.ts"]) add(path.join(root, file));
+  for (const file of embedded) add(file);
   for (const folder of ["tools/build", "tools/build/rt", "machine/riscv"]) {
     for (const name of readdirSync(path.join(TOOLS_ROOT, folder)).sort()) {
       const file = path.join(TOOLS_ROOT, folder, name);

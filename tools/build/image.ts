@@ -3,7 +3,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { promisify } from "node:util";
 import { BuildFailure } from "./failure.ts";
-import { EMERGENCY_STACK_SIZE, IMAGE_BASE, type ImageModule } from "./modules.ts";
+import { EMERGENCY_STACK_SIZE, type ImageModule } from "./modules.ts";
 import { recordedEntries } from "./recording-door.ts";
 import type { WasmInfo } from "./wasm-module.ts";
 
@@ -132,9 +132,32 @@ export async function blockObject(bytes: Uint8Array, section: string, name: stri
   return object;
 }
 
+/**
+ * Assembles the image of an embedded module (its text, and `dataOffset` bytes from its start its read-only data) with the symbols by which the
+ * hypervisor finds the parts. Whole pages: they are mapped where they lie.
+ */
+export async function embeddedObject(binary: string, dataOffset: number, folder: string): Promise<string> {
+  const source = path.join(folder, "embedded.S");
+  const object = path.join(folder, "embedded.o");
+  const lines = [
+    '.section .embedded, "a"',
+    ".balign 4096",
+    ".global image_HelperStart, image_HelperConstants, image_HelperEnd",
+    "image_HelperStart:",
+    `.incbin "${binary}"`,
+    ".balign 4096",
+    "image_HelperEnd:",
+    `.set image_HelperConstants, image_HelperStart + ${dataOffset}`,
+  ];
+  writeFileSync(source, lines.join("\n") + "\n");
+  await runTool("gcc", [...MACHINE_FLAGS, "-c", source, "-o", object], new Map(), folder);
+  return object;
+}
+
 /** Links; throws with the reason of the linker script's check that failed. */
 export async function link(
   objects: string[],
+  base: number,
   staticData: number,
   machineFolder: string,
   output: string,
@@ -143,7 +166,7 @@ export async function link(
     "ld",
     [
       ...["-T", path.join(machineFolder, "image.ld"), "--no-check-sections", "-z", "max-page-size=4096"],
-      ...["--defsym", `IMAGE_BASE=${IMAGE_BASE}`, "--defsym", `STATIC_DATA=${staticData}`],
+      ...["--defsym", `IMAGE_BASE=${base}`, "--defsym", `STATIC_DATA=${staticData}`],
       ...["-o", output, ...objects],
     ],
     new Map(),
@@ -152,8 +175,8 @@ export async function link(
 }
 
 /** Bytes of text of a linked image. */
-export async function textSize(elf: string, folder: string): Promise<number> {
-  return (await symbolAddress(elf, "text_end", folder)) - IMAGE_BASE;
+export async function textSize(elf: string, base: number, folder: string): Promise<number> {
+  return (await symbolAddress(elf, "text_end", folder)) - base;
 }
 
 /** Address of a symbol that image.ld defines. */

@@ -12,9 +12,9 @@ import { BuildFailure } from "./failure.ts";
 import * as image from "./image.ts";
 import { lintSources } from "./lint.ts";
 import {
+  HELPER,
   headersOf,
   HYPERVISOR,
-  IMAGE_BASE,
   RECORDING_HYPERVISOR,
   TEXT_STEP,
   workloadModule,
@@ -81,6 +81,11 @@ export function buildRecordingHypervisor(options: BuildOptions = {}): Promise<Bu
   return buildModule(RECORDING_HYPERVISOR, options);
 }
 
+/** Builds the user-mode helper, which buildHypervisor embeds: build/<flavour>/helper.{elf,bin,wasm,c}. */
+export function buildHelper(options: BuildOptions = {}): Promise<BuildResult> {
+  return buildModule(HELPER, options);
+}
+
 /** Builds the test VM workloads/<name>/main.ts: build/<flavour>/<name>.{elf,bin,wasm,c}. */
 export function buildWorkload(name: string, options: BuildOptions = {}): Promise<BuildResult> {
   return buildModule(workloadModule(name), options);
@@ -92,11 +97,12 @@ export function buildWorkload(name: string, options: BuildOptions = {}): Promise
  * @throws BuildFailure with a line for each reason to refuse
  */
 export async function buildModule(module: ImageModule, options: BuildOptions = {}): Promise<BuildResult> {
-  const build = new ModuleBuild(module, options);
+  const embedded = module.embedded && (await buildModule(module.embedded, options));
+  const build = new ModuleBuild(module, options, embedded);
   mkdirSync(build.workFolder, { recursive: true });
   return withLock(path.join(build.workFolder, "lock"), async () => {
     const record = options.force ? undefined : readRecord(build.recordFile);
-    if (record && isUpToDate(record, build.root)) return { ...record.result, rebuilt: false };
+    if (record && !embedded?.rebuilt && isUpToDate(record, build.root)) return { ...record.result, rebuilt: false };
     return build.run(record);
   });
 }
@@ -112,9 +118,11 @@ class ModuleBuild {
   /** Intermediate files. */
   readonly workFolder: string;
   readonly recordFile: string;
+  readonly embedded: BuildResult | undefined;
 
-  constructor(module: ImageModule, options: BuildOptions) {
+  constructor(module: ImageModule, options: BuildOptions, embedded: BuildResult | undefined) {
     this.module = module;
+    this.embedded = embedded;
     this.flavour = options.flavour ?? "release";
     this.log = options.log ?? (() => {});
     this.machineFolder = path.join(this.root, "machine", "riscv");
@@ -131,10 +139,11 @@ class ModuleBuild {
     removeRecord(this.recordFile);
     let room = record?.textRoom ?? this.module.textRoom;
     for (let attempt = 0; attempt < 4; attempt++) {
-      const compiled = await this.compile(IMAGE_BASE + room);
+      const compiled = await this.compile(this.module.base + room);
       const draft = path.join(this.workFolder, "draft.elf");
-      await image.link(compiled.objects, compiled.memoryBase, this.machineFolder, draft);
-      const needed = Math.ceil((await image.textSize(draft, this.workFolder)) / TEXT_STEP) * TEXT_STEP;
+      await image.link(compiled.objects, this.module.base, compiled.memoryBase, this.machineFolder, draft);
+      const needed =
+        Math.ceil((await image.textSize(draft, this.module.base, this.workFolder)) / TEXT_STEP) * TEXT_STEP;
       if (needed <= room && room <= needed + TEXT_STEP) return this.finish(compiled, draft, room);
       this.log(`${this.module.name}: text needs ${needed / 1024} KiB, not ${room / 1024}: compiling again`);
       room = needed;
@@ -147,7 +156,7 @@ class ModuleBuild {
     const compiled = await this.step("AssemblyScript", () =>
       compileTypeScript({ root, entry: module.entry, memoryBase, log: this.log }),
     );
-    const inputs = hashInputs(root, compiled.files);
+    const inputs = hashInputs(root, compiled.files, this.embeddedFiles());
     lintSources(module, root, compiled.files);
     const info = await this.step("Binaryen", () => Promise.resolve(this.optimise(compiled)));
     compiled.module.dispose();
@@ -165,9 +174,20 @@ class ModuleBuild {
         image.compileC(path.join(this.machineFolder, "memory.c"), "release", includes, new Map()),
         image.blockObject(image.staticDataBlock(info, memoryBase), ".static_data", "static-data", this.workFolder),
       ]);
-      return [...start, main, memory, data];
+      return [...start, main, memory, data, ...(await this.embeddedObjects())];
     });
     return { objects, memoryBase, names, indirectTargets, files: compiled.files, inputs };
+  }
+
+  private embeddedFiles(): string[] {
+    return this.embedded ? [this.embedded.bin] : [];
+  }
+
+  private async embeddedObjects(): Promise<string[]> {
+    const { module, embedded } = this;
+    if (!module.embedded || !embedded) return [];
+    const dataOffset = embedded.memoryBase - module.embedded.base;
+    return [await image.embeddedObject(embedded.bin, dataOffset, this.workFolder)];
   }
 
   /** Checks the module as it was written, optimises it, and validates it before and after. */
@@ -213,8 +233,13 @@ class ModuleBuild {
     const stackDepth = this.checkStack(compiled);
     await this.step("link", async () => {
       const functions = await readFunctions(draft, this.module, names, files, this.workFolder);
-      const table = await image.blockObject(symbolTable(functions), ".symbol_table", "symbol-table", this.workFolder);
-      await image.link([...compiled.objects, table], compiled.memoryBase, this.machineFolder, elf);
+      const table = await image.blockObject(
+        symbolTable(functions, this.module.base),
+        ".symbol_table",
+        "symbol-table",
+        this.workFolder,
+      );
+      await image.link([...compiled.objects, table], this.module.base, compiled.memoryBase, this.machineFolder, elf);
       const renamed = path.join(this.workFolder, "renamed-symbols");
       writeFileSync(renamed, renamings(functions));
       await image.runTool("objcopy", [`--redefine-syms=${renamed}`, elf], names, this.workFolder);
@@ -231,7 +256,7 @@ class ModuleBuild {
       rebuilt: true,
       ...(this.module.recording ? { recordLog: await this.recordLog(elf) } : {}),
     };
-    writeRecord(this.recordFile, { inputs: compiled.inputs, files, textRoom, result });
+    writeRecord(this.recordFile, { inputs: compiled.inputs, files, embedded: this.embeddedFiles(), textRoom, result });
     return result;
   }
 

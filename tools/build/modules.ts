@@ -1,4 +1,4 @@
-/** The modules that the pipeline builds: the hypervisor and the test VMs, each one wasm module and one image. */
+/** The modules that the pipeline builds: the hypervisor, its user-mode helper and the test VMs, each one wasm module and one image. */
 export interface ImageModule {
   name: string;
   /** Entry file, relative to the repository. */
@@ -17,6 +17,10 @@ export interface ImageModule {
   exports: Record<string, string>;
   /** Name of the output files. */
   output: string;
+  /** Address of its first byte. */
+  base: number;
+  /** A module whose image lies in the read-only data of this one. */
+  embedded?: ImageModule;
   /** Folders in which raw loads and stores are allowed. */
   rawMemoryFolders: string[];
   bootStackSize: number;
@@ -44,6 +48,28 @@ const PANIC_EXPORTS = {
   panicWasm: "(u32) => void",
 };
 
+/** First byte of the helper's image in its own address space (hypervisor/helper/layout.ts). */
+export const HELPER_BASE = 0x1_0000;
+/** Bytes of its stack there. */
+export const HELPER_STACK_SIZE = 8 * 1024;
+
+/** The user-mode helper: an image of its own, which the hypervisor carries. */
+export const HELPER: ImageModule = {
+  name: "helper",
+  entry: "umode/main.ts",
+  door: "umode/hw.ts",
+  headers: ["umode.h"],
+  assembly: ["umode-start.S"],
+  namePrefix: "umode/",
+  exports: { ...PANIC_EXPORTS, main: "() => void" },
+  output: "helper",
+  base: HELPER_BASE,
+  rawMemoryFolders: ["umode/"],
+  bootStackSize: 0,
+  textRoom: 16 * 1024,
+  stacks: [{ what: "the helper's stack", size: HELPER_STACK_SIZE, entries: ["main"] }],
+};
+
 export const HYPERVISOR: ImageModule = {
   name: "hypervisor",
   entry: "hypervisor/main.ts",
@@ -57,14 +83,17 @@ export const HYPERVISOR: ImageModule = {
     boot: "(u64, u64) => u32",
     bootSecondary: "() => u32",
     trap: "() => u32",
+    helperTrap: "() => u32",
     panicTrap: "(u64, u64, u64, u64, u64) => void",
   },
   output: "salus",
+  base: IMAGE_BASE,
+  embedded: HELPER,
   rawMemoryFolders: ["hypervisor/lib/", "hypervisor/riscv/", "crypto/"],
   bootStackSize: STACK_SIZE,
   textRoom: 80 * 1024,
   stacks: [
-    ...["boot", "bootSecondary", "trap"].map((entry) => ({
+    ...["boot", "bootSecondary", "trap", "helperTrap"].map((entry) => ({
       what: "a hart's stack",
       size: STACK_SIZE,
       entries: [entry],
@@ -114,6 +143,7 @@ export function workloadModule(name: string): ImageModule {
       trap: "(u64) => void",
     },
     output: name,
+    base: IMAGE_BASE,
     rawMemoryFolders: ["workloads/", "hypervisor/lib/", "hypervisor/riscv/"],
     bootStackSize: WORKLOAD_STACK_SIZE,
     textRoom: (name === "tellus" ? 64 : 32) * 1024,

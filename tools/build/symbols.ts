@@ -1,6 +1,6 @@
 import { typeScriptName } from "./checks.ts";
 import { runTool } from "./image.ts";
-import { IMAGE_BASE, type ImageModule } from "./modules.ts";
+import type { ImageModule } from "./modules.ts";
 
 /**
  * Function symbols: their readable names for the ELF, and the table in the image that hypervisor/boot/backtrace.ts reads.
@@ -137,7 +137,7 @@ function isMove(operation: string): boolean {
 }
 
 /** The table for `.symbol_table`. */
-export function symbolTable(functions: readonly FunctionSymbol[]): Uint8Array {
+export function symbolTable(functions: readonly FunctionSymbol[], base: number): Uint8Array {
   const names: number[] = [0];
   const offsets = new Map<string, number>([["", 0]]);
   const nameOffset = (name: string): number => {
@@ -155,7 +155,7 @@ export function symbolTable(functions: readonly FunctionSymbol[]): Uint8Array {
   functions.forEach((each, index) => {
     const colon = each.name.indexOf(":");
     const at = 8 + index * 12;
-    table.writeUInt32LE(each.address - IMAGE_BASE, at);
+    table.writeUInt32LE(each.address - base, at);
     table.writeUInt16LE(Math.min(each.frameSize / 8, 0xffff), at + 4);
     table.writeUInt16LE(Math.min(each.prologueBytes, 0x7fff) | (each.savesReturnAddress ? 0x8000 : 0), at + 6);
     table.writeUInt16LE(nameOffset(colon < 0 ? "" : each.name.slice(0, colon)), at + 8);

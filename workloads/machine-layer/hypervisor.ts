@@ -238,6 +238,11 @@ function virtualInstruction(): u32 {
   return Action.Wait;
 }
 
+/** No helper runs here. */
+export function helperTrap(): u32 {
+  return Action.Off;
+}
+
 export function panicTrap(scause: u64, sepc: u64, stval: u64, sp: u64, frame: usize): void {
   check("cause of the panic", scause, 7);
   check("its address", stval, NOWHERE);

@@ -1,4 +1,5 @@
 import { markSecrets } from "../../boot/secret-mark";
+import { platformRegisters } from "../../attestation/platform";
 import { Hart } from "../../hart";
 import { checkPageRange, claimConvertedRange, unclaimConvertedRange } from "../../memory/claims";
 import { copyFromVm } from "../../memory/guest-access";
@@ -8,7 +9,7 @@ import { zeroPages } from "../../memory/zero";
 import { ATP_MODE_39, ATP_MODE_SHIFT } from "../../riscv/csr";
 import { storeRelease32 } from "../../riscv/hw";
 import { PAGE_SHIFT, PAGE_SIZE } from "../../riscv/pte";
-import { measureWord } from "../../vm/measurement";
+import { beginMeasurements, measureLayout, measureWord } from "../../vm/measurement";
 import { tearDown } from "../../vm/tear-down";
 import { TVM_STATE_PAGES, layOutTvm } from "../../vm/tvm-layout";
 import { Vcpu, VcpuState } from "../../vm/vcpu";
@@ -70,6 +71,7 @@ export function tvmCreate(hart: Hart, caller: Vcpu, gpa: u64, length: u64): i64 
   markSecrets(hart.root);
   const rootTable = assignState(hart, parent, directory, PAGE_DIRECTORY_PAGES, <u32>slot);
   const vm = layOutTvm(assignState(hart, parent, stateGpa, TVM_STATE_PAGES, <u32>slot));
+  beginMeasurements(vm, platformRegisters(hart.root));
   vm.slot = <u32>slot;
   vm.kind = VmKind.Tvm;
   vm.lifecycle = VmLifecycle.Initializing;
@@ -100,6 +102,7 @@ export function tvmFinalize(hart: Hart, vm: Vm, entryPc: u64, argument: u64): i6
   measureWord(vm, entryPc, workBytes(hart));
   measureWord(vm, argument, workBytes(hart));
   measureImsic(vm, workBytes(hart));
+  measureLayout(vm, workBytes(hart));
   boot.sepc = entryPc;
   boot.a0 = 0;
   boot.a1 = argument;

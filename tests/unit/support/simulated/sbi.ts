@@ -15,6 +15,7 @@ export const Eid = {
   covh: 0x434f5648,
   covi: 0x434f5649,
   covg: 0x434f5647,
+  atst: 0x41545354,
 } as const;
 
 export const Covh = {
@@ -67,6 +68,11 @@ export const Covi = {
 } as const;
 
 export type CoviName = keyof typeof Covi;
+
+/** The rest of COVG: attestation. */
+export const CovgAttestation = { capabilities: 6, extend: 7, evidence: 8, secret: 9, read: 10 } as const;
+
+export const Atst = { capabilities: 0, evidence: 1, extend: 2, read: 3 } as const;
 
 export const Rfence = { fenceI: 0, sfenceVma: 1, sfenceVmaAsid: 2 } as const;
 
