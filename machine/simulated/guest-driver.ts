@@ -56,7 +56,7 @@ export class GuestDriver {
         context.ending = undefined;
         return ending;
       }
-      if (hart.state !== "guest") return { halted: hart.state };
+      if (hart.state === "waiting" || hart.state === "off") return { halted: hart.state };
       if (this.context !== context) return { switched: this.context };
       if (!machine.canStep(hart)) return { sleeping: true };
       machine.step(hart);

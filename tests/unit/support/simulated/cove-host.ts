@@ -66,6 +66,11 @@ export class CoveHost extends GuestDriver {
   static async boot(setup: MachineSetup = {}): Promise<CoveHost> {
     const machine = await Machine.create(setup);
     machine.boot();
+    return CoveHost.on(machine);
+  }
+
+  /** On a machine that has booted already. */
+  static on(machine: Machine): CoveHost {
     const host = new CoveHost(machine);
     host.checker.check();
     return host;

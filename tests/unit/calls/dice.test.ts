@@ -1,0 +1,97 @@
+import assert from "node:assert/strict";
+import { X509Certificate } from "node:crypto";
+import { describe, test } from "node:test";
+import { cells64, treeNode, writeDeviceTree } from "../../../machine/simulated/device-tree-blob.ts";
+import { machineTree } from "../../../machine/simulated/device-tree-builder.ts";
+import { MachineEnded } from "../../../machine/simulated/errors.ts";
+import { Imsic } from "../../../machine/simulated/imsic.ts";
+import { Machine } from "../../../machine/simulated/machine.ts";
+import { machineOptions } from "../../../machine/simulated/machine-options.ts";
+import { cdiOfVm, elements, extensions, fwids, keyOfCdi, OID, sha512 } from "../support/evidence.ts";
+import { CoveHost } from "../support/simulated/cove-host.ts";
+import { Atst, Eid, errorName } from "../support/simulated/sbi.ts";
+
+/** The DICE handover of the previous stage: taken, used and wiped. */
+
+const ADDRESS = 0x8100_0000;
+const ATTESTATION = sha512(Buffer.from("attestation")).subarray(0, 32);
+const SEALING = sha512(Buffer.from("sealing")).subarray(0, 32);
+/** Not certificates: the hypervisor only hands them on. */
+const CHAIN = [Buffer.alloc(700, 0x30), Buffer.alloc(5000, 0x31), Buffer.alloc(20, 0x32)];
+
+function head(major: number, value: number): Buffer {
+  const type = major << 5;
+  if (value < 24) return Buffer.of(type | value);
+  return value < 256 ? Buffer.of(type | 24, value) : Buffer.of(type | 25, value >> 8, value & 255);
+}
+const bytes = (value: Uint8Array): Buffer => Buffer.concat([head(2, value.length), value]);
+const list = (values: Uint8Array[]): Buffer => Buffer.concat([head(4, values.length), ...values.map(bytes)]);
+const handover = (chain: Uint8Array[] = CHAIN): Buffer =>
+  Buffer.concat([head(5, 3), head(0, 1), bytes(ATTESTATION), head(0, 2), bytes(SEALING), head(0, 3), list(chain)]);
+
+/** A machine whose firmware has left `content` at ADDRESS. */
+async function machineWith(content: Uint8Array, size = 0x4000): Promise<Machine> {
+  const options = machineOptions({});
+  const tree = machineTree(options, new Imsic(1, options.guestFiles!));
+  const reserved = tree.children.find(({ name }) => name === "reserved-memory")!;
+  const properties = { compatible: "google,open-dice", reg: cells64(ADDRESS, size), "no-map": [] };
+  reserved.children.push(treeNode("dice@81000000", properties));
+  const machine = await Machine.create({ deviceTree: writeDeviceTree(tree, 0), panics: true });
+  machine.memory.write(ADDRESS, content);
+  return machine;
+}
+
+/** Whether the bytes are anywhere in RAM. */
+function inMemory(machine: Machine, needle: Uint8Array): boolean {
+  return machine.memory.save().some((range) => Buffer.from(range.buffer).includes(needle));
+}
+
+describe("a handover", () => {
+  test("gives keys and certificates; nothing of it stays where it was", async () => {
+    const machine = await machineWith(handover());
+    machine.boot();
+    assert(machine.memory.isZero(ADDRESS, 0x4000), "the handover is wiped");
+    const host = CoveHost.on(machine);
+    const out = host.take(8);
+    const { error, value } = host.call(Eid.atst, Atst.evidence, 0, 0, 0, 16, out, 8 * 4096);
+    assert.equal(errorName(error), "success");
+    const chain = Buffer.concat([...Array(8).keys()].map((page) => host.peek(out + page * 4096, 4096)));
+    const certificate = chain.subarray(0, 4 + chain.readUInt16BE(2));
+    assert.deepEqual(chain.subarray(certificate.length, Number(value)), Buffer.concat(CHAIN));
+    const issuer = new X509Certificate(certificate);
+    assert(issuer.verify(keyOfCdi(ATTESTATION).publicKey), "signed with the key of the CDI");
+    const info = extensions(certificate).get(OID.tcbInfo)!.value;
+    assert.equal(elements(elements(info)[0].content).length, 1, "no flags: this is no development root");
+    const key = keyOfCdi(cdiOfVm(ATTESTATION, fwids(info), false));
+    assert.equal(issuer.subject, `serialNumber=${key.id.toString("hex")}`);
+  });
+
+  test("its secrets are in no memory after a reset", async () => {
+    const machine = await machineWith(handover([]));
+    machine.boot();
+    const host = CoveHost.on(machine);
+    const out = host.take(1);
+    assert.equal(host.call(Eid.atst, Atst.evidence, 0, 0, 0, 16, out, 4096).error, 0n);
+    assert(inMemory(machine, ATTESTATION));
+    assert.throws(() => host.ecall(Eid.srst, 0, 0, 0), MachineEnded);
+    assert(!inMemory(machine, ATTESTATION), "attestation CDI");
+    assert(!inMemory(machine, SEALING), "sealing CDI");
+  });
+
+  for (const [what, content] of [
+    ["zeros", new Uint8Array(100)],
+    ["a CDI that is too short", Buffer.concat([head(5, 2), head(0, 1), bytes(ATTESTATION.subarray(1))])],
+    ["a map without the second CDI", Buffer.concat([head(5, 1), head(0, 1), bytes(ATTESTATION)])],
+    ["a certificate that leaves the memory", handover([]).subarray(0, -1)],
+    ["more certificates than there is room", handover([Buffer.alloc(8000, 1), Buffer.alloc(193, 1)])],
+    ["an indefinite length", Buffer.concat([Buffer.of(0xbf), handover().subarray(1)])],
+  ] as const) {
+    test(`${what}: the boot ends with a sentence, and without the secrets`, async () => {
+      const size = what.includes("leaves") ? content.length : 0x4000;
+      const machine = await machineWith(content, size);
+      assert.throws(() => machine.boot(), MachineEnded);
+      assert.match(machine.console, /the DICE handover cannot be read/);
+      assert(machine.memory.slice(ADDRESS, 100).every((byte) => byte === 0));
+    });
+  }
+});
