@@ -206,3 +206,11 @@ function padHex(value: u64): void {
 function countBits(mask: u64): u64 {
   return popcnt<u64>(mask);
 }
+
+/** What register 1 of every VM is made of beside the root of trust: who predicts it has to know. */
+export function logMeasured(root: Root): void {
+  beginLine();
+  putText("salus: measured features ");
+  putHex(root.features);
+  endLine();
+}

@@ -20,7 +20,17 @@ import { VcpuMessage } from "../vm/vcpu";
 import { vcpuRecordBytes } from "../vm/vcpu-layout";
 import { parkHostVcpu, startHostVcpu } from "../vm/wait";
 import { tvmGstageLevels, vmidBits } from "./gstage-modes";
-import { logDevices, logHarts, logHost, logKept, logMachine, logMemory, logModes, logText } from "./boot-log";
+import {
+  logDevices,
+  logHarts,
+  logHost,
+  logKept,
+  logMachine,
+  logMeasured,
+  logMemory,
+  logModes,
+  logText,
+} from "./boot-log";
 import {
   armBootTimer,
   createHarts,
@@ -184,6 +194,7 @@ function takeRootOfTrust(root: Root, plan: MemoryPlan, hart: Hart): void {
     logText("no DICE handover: evidence comes from the development root and proves nothing");
   }
   measurePlatform(root, platform, scratch);
+  logMeasured(root);
   zeroBytes(scratch, SCRATCH_BYTES);
 }
 

@@ -20,7 +20,9 @@ const TOOLS_ROOT = path.resolve(import.meta.dirname, "../..");
 
 export function readRecord(file: string): BuildRecord | undefined {
   try {
-    return JSON.parse(readFileSync(file, "utf8")) as BuildRecord;
+    const record = JSON.parse(readFileSync(file, "utf8")) as Partial<BuildRecord>;
+    // An older pipeline wrote less.
+    return record.embedded === undefined ? undefined : (record as BuildRecord);
   } catch {
     return undefined;
   }

@@ -1,4 +1,5 @@
 import { mmioRead8, mmioWrite32, read64, vectorFill, vectorMatches, wfi, write64 } from "../lib/hw";
+import { testAttestation } from "./attestation";
 import { addMmioRegion, removeMmioRegion, shareMemory, unshareMemory } from "../lib/covg";
 import { endLine, print, printHex, printLine } from "../lib/console";
 import { beginHartTest, beginTest, check, checkEqual, checkSuccess, endTest } from "../lib/protocol";
@@ -26,6 +27,7 @@ export function runOriginalSequence(vm: TestVm): void {
   endTest();
   printLine(vm.hasVectors != 0 ? "Vectors are enabled" : "Vectors are not enabled");
 
+  testAttestation();
   testZeroPages();
   testMemorySharing();
   if (vm.hasVectors != 0) testVectors();

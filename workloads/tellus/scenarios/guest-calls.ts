@@ -112,6 +112,7 @@ function testShareErrors(tvm: Tvm): void {
 function testOtherCalls(tvm: Tvm): void {
   beginTest("other calls of a guest");
   expect(tvm, EID_COVG, CovgFunction.End, 0, 0, SBI_NOT_SUPPORTED, "an unknown COVG function");
+  expect(tvm, EID_COVG, CovgFunction.RetrieveSecret, 0, 0, SBI_NOT_SUPPORTED, "RetrieveSecret");
   expect(tvm, 0x0bad_cafe, 0, 0, 0, SBI_NOT_SUPPORTED, "an unknown extension");
   expect(tvm, EID_HSM, HsmFunction.Status, 100, 0, SBI_INVALID_PARAM, "hart_get_status of no vCPU");
   expect(tvm, EID_HSM, HsmFunction.Start, 100, SCRATCH_START, SBI_INVALID_PARAM, "hart_start of no vCPU");
