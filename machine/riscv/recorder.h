@@ -38,9 +38,16 @@ record_alone record_tag(u32 tag) {
   u8 bytes[2] = {(u8)tag, (u8)(record_log.digest >> 24)};
   record_bytes((u64)bytes, 2);
 }
+/* hypervisor/hart.ts: context of a guest, context that was entered last, context of the user-mode helper. */
+#define HART_WORD(hart, offset) (*(u64*)((hart) + (offset)))
+/* The context that has left the registers: the helper's while it is at work. */
+static inline const u64* record_context(void) {
+  u64 helper = HART_WORD(hart_register, 80);
+  return (const u64*)(HART_WORD(hart_register, 24) == helper + 1 && helper ? helper : HART_WORD(hart_register, 0));
+}
 /* The record of the hart, and the registers of the context that trap.S has saved, or 0. */
 record_alone record_entry(u32 tag) {
-  const u64* context = *(const u64**)hart_register;
+  const u64* context = record_context();
   record_tag(tag);
   record_value(hart_register);
   record_value((u64)context);

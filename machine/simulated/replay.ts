@@ -1,7 +1,7 @@
 import { cryptoDoor } from "./crypto-door.ts";
 import { hex, hypervisorFrames } from "./errors.ts";
 import { PhysicalMemory } from "./physical-memory.ts";
-import { RecordView } from "./record-layout.ts";
+import { fieldOffset, RecordView } from "./record-layout.ts";
 import { ENTRY_TAG, EXIT_TAG } from "./recording.ts";
 import type { Recording } from "./recording.ts";
 import type { RecordedPrimitive } from "../../tools/build/recording-door.ts";
@@ -66,6 +66,11 @@ export class Replay {
       hw[primitive.name] = this.#primitive(primitive);
     }
     const abort = (...args: (bigint | number)[]): void => void this.#exports.panicAssert(...args);
+    // The door of crypto/ only computes: nothing of it was recorded.
+    Object.assign(hw, cryptoDoor(), {
+      wipeBytes: (at: bigint, length: bigint) => void this.memory.bytes.fill(0, Number(at), Number(at + length)),
+      wipeStack: () => {},
+    });
     const imports = { env: { memory: this.memory.wasmMemory, abort }, hw };
     const instance = new WebAssembly.Instance(new WebAssembly.Module(module), imports);
     this.#exports = instance.exports as unknown as Exports;
@@ -96,7 +101,9 @@ export class Replay {
     if (this.#byte() !== this.#digestByte()) this.#differ("what went out before this entry differs");
     this.#threadPointer = this.#value();
     const context = this.#value();
-    const current = this.memory.read64(Number(this.#threadPointer));
+    // recorder.h: record_context.
+    const field = entry.name === "helperTrap" ? fieldOffset("hart", "helper") : 0;
+    const current = this.memory.read64(Number(this.#threadPointer) + field);
     if (current !== context) this.#differ(`the context is ${hex(current)}, recorded was ${hex(context)}`);
     if (context !== 0n) {
       for (let n = 1; n < REGISTERS; n++) this.memory.write64(Number(context) + 8 * n, this.#value());

@@ -66,7 +66,7 @@ export const HELPER: ImageModule = {
   base: HELPER_BASE,
   rawMemoryFolders: ["umode/"],
   bootStackSize: 0,
-  textRoom: 16 * 1024,
+  textRoom: 8 * 1024,
   stacks: [{ what: "the helper's stack", size: HELPER_STACK_SIZE, entries: ["main"] }],
 };
 
