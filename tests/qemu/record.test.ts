@@ -77,7 +77,11 @@ suite("record and replay", () => {
     for (const part of [0.01, 0.1, 0.4]) {
       const at = Math.floor(recording.log.length * part);
       const log = Buffer.concat([recording.log.subarray(0, at), recording.log.subarray(at + LOST)]);
-      assert.throws(() => new Replay({ ...recording, log }).run(), ReplayDifference, `byte ${at} of ${recording.log.length}`);
+      assert.throws(
+        () => new Replay({ ...recording, log }).run(),
+        ReplayDifference,
+        `byte ${at} of ${recording.log.length}`,
+      );
     }
   });
 
