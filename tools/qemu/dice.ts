@@ -44,7 +44,8 @@ export async function diceArguments(qemu: string, machine: Machine, boot: Boot, 
 
   const plain: Boot = { hypervisor: boot.hypervisor };
   if (boot.arguments !== undefined) plain.arguments = boot.arguments;
-  await dumpDeviceTree(qemu, qemuArguments(machine, plain), file("machine.dtb"));
+  // Host image and IOMMU add their nodes themselves, to a tree that is given too.
+  await dumpDeviceTree(qemu, qemuArguments({ ...machine, iommu: false }, plain), file("machine.dtb"));
   writeFileSync(file("dice.dtb"), addHandoverNode(readFileSync(file("machine.dtb")), HANDOVER_ADDRESS, HANDOVER_BYTES));
   writeFileSync(file("handover.cbor"), handover.bytes, { mode: 0o600 });
   writeFileSync(file("root.pem"), pem(maker.certificate));
