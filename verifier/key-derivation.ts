@@ -29,7 +29,7 @@ export function seedOf(attestationCdi: Uint8Array): Buffer {
 /** Id of a public key: 20 bytes, the highest bit clear. */
 export function keyId(publicKey: Uint8Array): Buffer {
   const id = derive(publicKey, ID_SALT, "ID", ID_SIZE);
-  id[0]! &= 0x7f;
+  id[0] &= 0x7f;
   return id;
 }
 

@@ -15,9 +15,11 @@ import type { CoverageFlags } from "./commands/coverage.ts";
 import type { ExploreFlags } from "./commands/explore.ts";
 import type { FuzzFlags } from "./commands/fuzz.ts";
 import type { GdbFlags } from "./commands/gdb.ts";
+import type { MeasureFlags } from "./commands/measure.ts";
 import type { MutantFlags } from "./commands/mutants.ts";
 import type { ReplayFlags } from "./commands/replay.ts";
 import type { TestFlags } from "./commands/test.ts";
+import type { VerifyFlags } from "./commands/verify.ts";
 
 /** The command line: which commands there are, and what they take. Commands are loaded when they are run. */
 
@@ -42,6 +44,8 @@ export interface Commands {
   explore(flags: ExploreFlags): Outcome;
   bench(flags: BenchFlags): Outcome;
   check(flags: { plain?: boolean }): Outcome;
+  verify(file: string, flags: VerifyFlags): Outcome;
+  measure(flags: MeasureFlags): Outcome;
   setup(flags: { qemu?: string }): Outcome;
 }
 
@@ -59,6 +63,8 @@ const COMMANDS: Commands = {
   explore: async (flags) => (await import("./commands/explore.ts")).exploreHypervisor(flags),
   bench: async (flags) => (await import("./commands/bench.ts")).bench(flags),
   check: async (flags) => (await import("./commands/check.ts")).check(flags),
+  verify: async (file, flags) => (await import("./commands/verify.ts")).verify(file, flags),
+  measure: async (flags) => (await import("./commands/measure.ts")).measure(flags),
   setup: async (flags) => (await import("./commands/setup.ts")).setup(flags),
 };
 
@@ -259,6 +265,37 @@ function describe(commands: Commands, done: (outcome: boolean) => void): Command
     .description("check types, lint and format")
     .addOption(plain)
     .action(async (flags: { plain?: boolean }) => done(await commands.check(flags)));
+
+  program
+    .command("verify")
+    .description("check a confidential guest's evidence: chain, signature, nonce and measurement registers")
+    .argument("<file>", "lines of the console, PEM, or DER certificates, the evidence first")
+    .requiredOption("--nonce <hex>", "the nonce that the guest was asked with, 64 bytes")
+    .requiredOption("--policy <json>", "file with what the registers shall be (see: salus measure --json)")
+    .addOption(new Option("--root <pem...>", "certificates or public keys that you trust"))
+    .option("--key <hex>", "the public key that the evidence must be about")
+    .option("--allow-development-root", "believe evidence that anybody could have made")
+    .option("--json", "one line of JSON")
+    .addOption(plain)
+    .action(async (file: string, flags: VerifyFlags) => done(await commands.verify(file, flags)));
+
+  program
+    .command("measure")
+    .description("predict the measurement registers of a confidential guest from what its host gives to it")
+    .requiredOption("--kernel <file@gpa>", "the first measured pages (FILE@GPA+PAGES: at least so many)")
+    .option("--dtb <file@gpa>", "the device tree, measured after the kernel")
+    .option("--initrd <file@gpa>", "the initial RAM disk, measured last")
+    .option("--entry <gpa>", "where the guest starts; the kernel's first byte by default")
+    .option("--argument <number>", "its boot argument; the device tree's address by default")
+    .option("--region <start-end...>", "its memory regions; START-END:files for interrupt files")
+    .addOption(number("--vcpus <n>", "its vCPUs, by id from 0", 1, 1))
+    .option("--imsic <geometry>", "BASE:GROUP_BITS:GROUP_SHIFT:HART_BITS:GUEST_BITS of its interrupt files")
+    .option("--file <vcpu:gpa...>", "the interrupt file of each vCPU")
+    .option("--hypervisor <elf>", "Salus's ELF: code hash and register 0 too")
+    .option("--features <number>", "features of the harts, as Salus prints them: register 1 too")
+    .option("--development-root", "register 1 of a machine without a DICE handover")
+    .option("--json", "as a policy for salus verify")
+    .action(async (flags: MeasureFlags) => done(await commands.measure(flags)));
 
   program
     .command("setup")

@@ -70,7 +70,7 @@ export function nameOfKey(publicKey: Uint8Array): Buffer {
 /** A positive serial number of 20 bytes. */
 export function serialFrom(bytes: Uint8Array): Buffer {
   const serial = Buffer.from(bytes.subarray(0, ID_SIZE));
-  serial[0] = (serial[0]! & 0x3f) | 0x40;
+  serial[0] = (serial[0] & 0x3f) | 0x40;
   return serial;
 }
 

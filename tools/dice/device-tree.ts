@@ -60,7 +60,7 @@ export function readDeviceTree(blob: Uint8Array): { root: TreeNode; bootHart: nu
       current.properties[name] = blob.slice(at, at + length);
       at = (at + length + 3) & ~3;
     } else if (token === END) {
-      return { root: top.children[0]!, bootHart: view.getUint32(28) };
+      return { root: top.children[0], bootHart: view.getUint32(28) };
     } else if (token !== NOP) {
       throw new RangeError(`a device tree has no token ${token}`);
     }

@@ -37,9 +37,9 @@ export function nextLayer(from: Layer, attestation: Inputs, sealing: Inputs): La
 /** The layer of a TVM, from the platform's and the TVM's registers by index. */
 export function tvmLayer(platform: Layer, registers: readonly Uint8Array[], development: boolean): Layer {
   const mode = development ? MODE_DEBUG : MODE_NORMAL;
-  const code = sha512(registers[0]!, registers[2]!);
-  const attestation = { code, configuration: sha512(registers[1]!, registers[3]!), mode };
-  return nextLayer(platform, attestation, { code, configuration: sha512(registers[3]!), mode });
+  const code = sha512(registers[0], registers[2]);
+  const attestation = { code, configuration: sha512(registers[1], registers[3]), mode };
+  return nextLayer(platform, attestation, { code, configuration: sha512(registers[3]), mode });
 }
 
 export function sha512(...parts: Uint8Array[]): Buffer {
