@@ -6,7 +6,7 @@ import {
   KeyUsage,
   SubjectKeyIdentifier,
 } from "@peculiar/asn1-x509";
-import { checkDer, elementAt } from "./der.ts";
+import { checkDer, checkName, elementAt } from "./der.ts";
 import * as oid from "./oids.ts";
 import { Refusal } from "./refusal.ts";
 import { isPublicKey } from "./signature.ts";
@@ -64,13 +64,17 @@ export function readCertificate(der: Uint8Array, what: string): Certificate {
     if (extensions.has(extnID)) refuse(`two extensions ${extnID}`);
     extensions.set(extnID, { critical, value: new Uint8Array(extnValue.buffer) });
   }
+  const issuer = new Uint8Array(AsnConvert.serialize(tbs.issuer));
+  const subject = new Uint8Array(AsnConvert.serialize(tbs.subject));
+  checkName(issuer);
+  checkName(subject);
   const body = elementAt(der, elementAt(der, 0, der.length).contents, der.length);
   return {
     signed: der.subarray(body.start, body.end),
     signature: new Uint8Array(signatureValue),
     serial,
-    issuer: new Uint8Array(AsnConvert.serialize(tbs.issuer)),
-    subject: new Uint8Array(AsnConvert.serialize(tbs.subject)),
+    issuer,
+    subject,
     publicKey,
     notBefore: tbs.validity.notBefore.getTime(),
     notAfter: tbs.validity.notAfter.getTime(),

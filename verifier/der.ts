@@ -95,6 +95,31 @@ function within(tag: number, start: number, contents: number, length: number, li
   return { tag, start, contents, end: contents + length };
 }
 
+/** The elements in a constructed one that `checkDer` has seen. */
+export function children(bytes: Uint8Array, parent: Element): Element[] {
+  const found: Element[] = [];
+  for (let at = parent.contents; at < parent.end; at = found.at(-1)!.end) found.push(elementAt(bytes, at, parent.end));
+  return found;
+}
+
+const STRINGS = new Set([UTF8_STRING, PRINTABLE_STRING, TELETEX_STRING, IA5_STRING, BMP_STRING]);
+
+/**
+ * Checks that DER is a Name with at least one attribute, all of them texts: to the library, an attribute is anything.
+ *
+ * @throws Refusal (encoding)
+ */
+export function checkName(name: Uint8Array): void {
+  const relative = children(name, elementAt(name, 0, name.length));
+  if (relative.length === 0) refuse("an empty name");
+  for (const attributes of relative) {
+    for (const attribute of children(name, attributes)) {
+      const parts = children(name, attribute);
+      if (parts.length !== 2 || !STRINGS.has(parts[1].tag)) refuse("a name with an attribute that is no text");
+    }
+  }
+}
+
 /** The certificates that follow each other in `bytes`, each as its bytes; what they are is not looked at. */
 export function splitElements(bytes: Uint8Array): Uint8Array[] {
   const elements: Uint8Array[] = [];

@@ -32,7 +32,7 @@ export function readFwids(info: TcbInfo, count: number, what: string): Uint8Arra
   if (info.fwids.length !== count) {
     throw new Refusal("profile", `${what} has ${info.fwids.length} registers in place of ${count}`);
   }
-  return info.fwids.map(({ algorithm, digest }, index) => {
+  return Array.from(info.fwids, ({ algorithm, digest }, index) => {
     if (algorithm !== oid.SHA384 || digest.byteLength !== DIGEST_SIZE) {
       throw new Refusal("profile", `${what}: register ${index} is not a SHA-384 digest`);
     }

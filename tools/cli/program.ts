@@ -14,6 +14,7 @@ import type { BenchFlags } from "./commands/bench.ts";
 import type { CoverageFlags } from "./commands/coverage.ts";
 import type { ExploreFlags } from "./commands/explore.ts";
 import type { FuzzFlags } from "./commands/fuzz.ts";
+import type { EvidenceFuzzFlags } from "./commands/fuzz-evidence.ts";
 import type { GdbFlags } from "./commands/gdb.ts";
 import type { MeasureFlags } from "./commands/measure.ts";
 import type { MutantFlags } from "./commands/mutants.ts";
@@ -42,6 +43,7 @@ export interface Commands {
   mutants(names: string[], flags: MutantFlags): Outcome;
   fuzz(flags: FuzzFlags): Outcome;
   explore(flags: ExploreFlags): Outcome;
+  fuzzEvidence(flags: EvidenceFuzzFlags): Outcome;
   bench(flags: BenchFlags): Outcome;
   check(flags: { plain?: boolean }): Outcome;
   verify(file: string, flags: VerifyFlags): Outcome;
@@ -61,6 +63,7 @@ const COMMANDS: Commands = {
   mutants: async (names, flags) => (await import("./commands/mutants.ts")).mutants(names, flags),
   fuzz: async (flags) => (await import("./commands/fuzz.ts")).fuzzHypervisor(flags),
   explore: async (flags) => (await import("./commands/explore.ts")).exploreHypervisor(flags),
+  fuzzEvidence: async (flags) => (await import("./commands/fuzz-evidence.ts")).fuzzVerifier(flags),
   bench: async (flags) => (await import("./commands/bench.ts")).bench(flags),
   check: async (flags) => (await import("./commands/check.ts")).check(flags),
   verify: async (file, flags) => (await import("./commands/verify.ts")).verify(file, flags),
@@ -207,6 +210,15 @@ function describe(commands: Commands, done: (outcome: boolean) => void): Command
     .option("--replay <file>", "play a sequence that was written, instead")
     .option("--json", "one line of JSON at the end")
     .action(async (flags: FuzzFlags) => done(await commands.fuzz(flags)));
+
+  program
+    .command("fuzz-evidence")
+    .description("give bent certificates, tokens and files to the verifier: each is read or refused")
+    .addOption(number("--count <n>", "how many", 1_000_000, 1))
+    .addOption(number("--seed <n>", "what everything follows from", 1, 0))
+    .addOption(new Option("--only <n>", "this input only, and show it").argParser(wholeNumber(0)))
+    .option("--json", "one line of JSON at the end")
+    .action(async (flags: EvidenceFuzzFlags) => done(await commands.fuzzEvidence(flags)));
 
   program
     .command("explore")
