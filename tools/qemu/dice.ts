@@ -35,7 +35,12 @@ export interface DiceMachine {
  *
  * @throws Failure if QEMU does not say what the machine is
  */
-export async function diceArguments(qemu: string, machine: Machine, boot: Boot, folder: string): Promise<DiceMachine> {
+export async function diceArguments(
+  qemu: string,
+  machine: Machine,
+  boot: Boot & { hypervisor: string },
+  folder: string,
+): Promise<DiceMachine> {
   const maker = makeMaker();
   const handover = makeHandover(makeDevice(maker), sha512(platformImage(readFileSync(boot.hypervisor))));
   if (handover.bytes.length > HANDOVER_BYTES) throw new Failure("the DICE handover is longer than its place");
