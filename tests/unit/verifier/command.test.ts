@@ -34,7 +34,7 @@ const good = ["verify", evidence, "--nonce", hex(f.nonce), "--root", root, "--po
 async function run(...args: string[]): Promise<{ status: number; out: string }> {
   let out = "";
   const write = process.stdout.write.bind(process.stdout);
-  process.stdout.write = ((text: string) => ((out += text), true)) as typeof process.stdout.write;
+  process.stdout.write = (text: string) => ((out += text), true);
   try {
     return { status: await main(args, undefined, { out: () => {}, err: () => {} }), out };
   } finally {
@@ -65,7 +65,10 @@ test("evidence that does not: status 1, with the reason", async () => {
   assert.match(empty.out, /no evidence in the file/);
   const cut = file("cut.log", dice.consoleLines(set).replace("EVIDENCE: end\n", ""));
   assert.match((await run(...good.with(1, cut), "--plain")).out, /cut off/);
-  const both = file("both.log", dice.consoleLines({ ...set, token: Buffer.from(token.bytes).fill(0, token.bytes.length - 1) }));
+  const both = file(
+    "both.log",
+    dice.consoleLines({ ...set, token: Buffer.from(token.bytes).fill(0, token.bytes.length - 1) }),
+  );
   assert.equal((await run(...good.with(1, both))).status, 1, "one set of two holds");
 });
 
