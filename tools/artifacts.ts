@@ -12,6 +12,8 @@ export interface Artifacts {
   hypervisor: string;
   /** The composite image of tellus and its guest. */
   hostImage: string;
+  /** The guest's raw binary. */
+  guest: string;
   /** The test host's own ELF, for a debugger. */
   hostElf: string;
 }
@@ -52,5 +54,5 @@ export async function buildArtifacts(options: ArtifactOptions): Promise<Artifact
   const guestvm = await buildWorkload("guestvm", options);
   const hostImage = path.join(buildFolder, options.flavour, "tellus_guestvm.bin");
   packHostImageFile(tellus.bin, guestvm.bin, hostImage);
-  return { hypervisor, hostImage, hostElf: tellus.elf };
+  return { hypervisor, hostImage, guest: guestvm.bin, hostElf: tellus.elf };
 }

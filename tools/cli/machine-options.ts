@@ -18,6 +18,7 @@ export interface MachineFlags {
 }
 
 export interface RunFlags extends MachineFlags {
+  dice?: boolean;
   guestImage?: string;
   timeout: number;
   plain?: boolean;

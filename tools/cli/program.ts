@@ -141,6 +141,7 @@ function describe(commands: Commands, done: (outcome: boolean) => void): Command
     .optionsGroup("Options for tellus:")
     .option("--guest-image <file>", "a composite host image to run instead of the built one")
     .option("--record <file>", "write all that the hypervisor reads there, to be replayed; unsafe, on one hart only")
+    .option("--dice", "with a DICE handover; the guest's evidence is verified at the end")
     .optionsGroup("Options for linux:")
     .option(
       "--kernel <image>",

@@ -3,16 +3,7 @@ import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { promisify } from "node:util";
 import { Failure } from "../failure.ts";
-import {
-  addHandoverNode,
-  makeDevice,
-  makeHandover,
-  makeMaker,
-  pem,
-  sha512,
-  type Handover,
-  type Maker,
-} from "../dice/index.ts";
+import { addHandoverNode, makeDevice, makeHandover, makeMaker, pem, sha512, type Handover } from "../dice/index.ts";
 import { platformImage } from "../../verifier/measurement.ts";
 import { qemuArguments, type Boot, type Machine } from "./machine.ts";
 
@@ -21,47 +12,48 @@ import { qemuArguments, type Boot, type Machine } from "./machine.ts";
 /** Where the handover lies: below every place of a host image, in every machine's RAM. */
 export const HANDOVER_ADDRESS = 0x83ff_e000;
 const HANDOVER_BYTES = 0x2000;
+const HANDOVER_FILE = "handover.cbor";
 
-export interface DiceMachine {
-  arguments: string[];
+export interface ProvisionedDevice {
+  handover: Handover;
   /** PEM file of the maker's certificate, for `salus verify --root`. */
   root: string;
-  handover: Handover;
-  maker: Maker;
+  /** Where the files for QEMU are. */
+  folder: string;
+}
+
+/** A new device of a new maker, with its handover to the hypervisor in the ELF `hypervisor`; the files are written to `folder`. */
+export function provisionDevice(hypervisor: string, folder: string): ProvisionedDevice {
+  const maker = makeMaker();
+  const handover = makeHandover(makeDevice(maker), sha512(platformImage(readFileSync(hypervisor))));
+  if (handover.bytes.length > HANDOVER_BYTES) throw new Failure("the DICE handover is longer than its place");
+  mkdirSync(folder, { recursive: true });
+  const root = path.join(folder, "root.pem");
+  writeFileSync(path.join(folder, HANDOVER_FILE), handover.bytes, { mode: 0o600 });
+  writeFileSync(root, pem(maker.certificate));
+  return { handover, root, folder };
 }
 
 /**
- * Arguments of qemu-system-riscv64 for `machine` with a handover of a new device to `boot.hypervisor`; the files that it needs are written to `folder`.
+ * Arguments of qemu-system-riscv64 for `machine` with the handover of `device` in its memory.
  *
  * @throws Failure if QEMU does not say what the machine is
  */
-export async function diceArguments(
+export async function addHandover(
   qemu: string,
   machine: Machine,
   boot: Boot & { hypervisor: string },
-  folder: string,
-): Promise<DiceMachine> {
-  const maker = makeMaker();
-  const handover = makeHandover(makeDevice(maker), sha512(platformImage(readFileSync(boot.hypervisor))));
-  if (handover.bytes.length > HANDOVER_BYTES) throw new Failure("the DICE handover is longer than its place");
-  mkdirSync(folder, { recursive: true });
-  const file = (name: string): string => path.join(folder, name);
-
+  { folder }: ProvisionedDevice,
+): Promise<string[]> {
   const plain: Boot = { hypervisor: boot.hypervisor };
   if (boot.arguments !== undefined) plain.arguments = boot.arguments;
+  const file = (name: string): string => path.join(folder, name);
   // Host image and IOMMU add their nodes themselves, to a tree that is given too.
   await dumpDeviceTree(qemu, qemuArguments({ ...machine, iommu: false }, plain), file("machine.dtb"));
   writeFileSync(file("dice.dtb"), addHandoverNode(readFileSync(file("machine.dtb")), HANDOVER_ADDRESS, HANDOVER_BYTES));
-  writeFileSync(file("handover.cbor"), handover.bytes, { mode: 0o600 });
-  writeFileSync(file("root.pem"), pem(maker.certificate));
-  const quoted = (name: string): string => file(name).replaceAll(",", ",,");
-  const extra = [
-    "-dtb",
-    file("dice.dtb"),
-    "-device",
-    `loader,file=${quoted("handover.cbor")},addr=0x${HANDOVER_ADDRESS.toString(16)},force-raw=on`,
-  ];
-  return { arguments: [...qemuArguments(machine, boot), ...extra], root: file("root.pem"), handover, maker };
+  const quoted = file(HANDOVER_FILE).replaceAll(",", ",,");
+  const loader = `loader,file=${quoted},addr=0x${HANDOVER_ADDRESS.toString(16)},force-raw=on`;
+  return [...qemuArguments(machine, boot), "-dtb", file("dice.dtb"), "-device", loader];
 }
 
 /** QEMU writes the machine's tree, and ends without starting it. */

@@ -30,6 +30,8 @@ const ENTRANCES: [RegExp, Speaker][] = [
 const KERNEL_LINE = /^\[ *\d+\.\d+\] /;
 /** Whose lines are not all shown. */
 const HIDING: Speaker[] = ["Firmware", "Linux"];
+/** A line of evidence (docs/evidence.md): many of them, and of digits only. */
+const EVIDENCE = /^EVIDENCE: (\w+)(?: ([0-9a-f]+))?\s*$/;
 /** The guest's last words: what follows is the host's. */
 const GUEST_LEAVES = /^Exiting guest/;
 
@@ -40,6 +42,8 @@ export class Presenter {
   /** Lines that were not shown. */
   #hiddenLines: string[] = [];
   #panicking = false;
+  /** Bytes of the evidence so far, by kind. */
+  readonly #evidence = new Map<string, number>();
 
   constructor(options: PresenterOptions) {
     this.#options = options;
@@ -118,8 +122,21 @@ export class Presenter {
       if (!this.#options.verbose) return;
     }
     if (line.trim() === "") return;
+    const evidence = EVIDENCE.exec(line);
+    if (evidence) return this.#evidenceLine(evidence[1], evidence[2] ?? "");
     if (this.#speaker === "Salus") this.#write(dim(line.replace(/^salus: /, "")));
     else this.#write(hidden ? dim(line) : line);
+  }
+
+  /** Evidence is shown by the number of its bytes. */
+  #evidenceLine(kind: string, hex: string): void {
+    if (kind !== "end") {
+      this.#evidence.set(kind, (this.#evidence.get(kind) ?? 0) + hex.length / 2);
+      return;
+    }
+    const parts = [...this.#evidence].map(([name, bytes]) => `${name} ${bytes} bytes`);
+    this.#write(`evidence for the verifier: ${parts.join(", ")}`);
+    this.#evidence.clear();
   }
 
   #write(line: string): void {

@@ -63,6 +63,11 @@ export const BOARD_SENT: u64 = 0x208;
 export const FIRST_GUEST_IDENTITY: u64 = 32;
 export const IDENTITIES: u64 = 64;
 
+/** Shared page in which the host leaves the nonce for the guest's evidence, if somebody asked for evidence; zeros if not. */
+export const NONCE_PAGE: u64 = SHARED_WINDOW + 0x3000;
+export const NONCE_PAGE_INDEX: u64 = 3;
+export const NONCE_BYTES: u64 = 64;
+
 /** Zero pages for scenarios' own use lie from here on. */
 export const SCRATCH_START: u64 = 0x9000_0000;
 

@@ -1,4 +1,4 @@
-import { imageAddress, ImageSymbol, read64, write64 } from "../lib/hw";
+import { imageAddress, ImageSymbol, read64, read8, write64, write8 } from "../lib/hw";
 import {
   bigEndianCells,
   FdtCursor,
@@ -12,7 +12,7 @@ import {
 import { allocateZeroed, alignUp } from "../lib/heap";
 import { PAGE_SIZE } from "../lib/records";
 import { bytesStartWith, textLength } from "../lib/text";
-import { GUEST_DATA_PAGES, GUEST_IMAGE_IN_HOST, HOST_IMAGE } from "../lib/tvm-map";
+import { GUEST_DATA_PAGES, GUEST_IMAGE_IN_HOST, HOST_IMAGE, NONCE_BYTES } from "../lib/tvm-map";
 import { MAX_HOLES, MAX_RAM_RANGES, Range, ResetTest, state, TellusState } from "./state";
 
 /** Reads the device tree that tellus was started with. */
@@ -177,7 +177,29 @@ function readBootArguments(machine: TellusState, cursor: FdtCursor): void {
     if (cursor.token != FdtToken.Property || cursor.depth != 2 || !cursor.isProperty("bootargs")) continue;
     if (valueContains(cursor, "tellus.reset")) machine.resetTest = ResetTest.Own;
     if (valueContains(cursor, "tellus.await-reset")) machine.resetTest = ResetTest.Await;
+    readNonce(machine, cursor);
   }
+}
+
+/** tellus.nonce=HEX: what somebody outside wants to see in the guest's evidence. */
+function readNonce(machine: TellusState, cursor: FdtCursor): void {
+  const name: string = "tellus.nonce=";
+  const length = <u64>textLength(name);
+  for (let at: u64 = 0; at + length + 2 * NONCE_BYTES <= cursor.valueLength; at++) {
+    if (!bytesStartWith(cursor.value + at, name)) continue;
+    machine.nonce = allocateZeroed(1);
+    for (let i: u64 = 0; i < NONCE_BYTES; i++) {
+      const digits = cursor.value + at + length + 2 * i;
+      write8(machine.nonce + i, (hexDigit(read8(digits)) << 4) | hexDigit(read8(digits + 1)));
+    }
+    return;
+  }
+}
+
+/** Value of a lower-case hexadecimal digit, 0 of anything else. */
+function hexDigit(character: u32): u32 {
+  if (character >= 0x30 && character <= 0x39) return character - 0x30;
+  return character >= 0x61 && character <= 0x66 ? character - 0x57 : 0;
 }
 
 /** True if `text` is anywhere in the value of the property just read. */

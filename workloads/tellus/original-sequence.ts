@@ -1,4 +1,4 @@
-import { read64, vectorFill, vectorMatches, csrClear, csrSet } from "../lib/hw";
+import { copyBytes, read64, vectorFill, vectorMatches, csrClear, csrSet } from "../lib/hw";
 import { endLine, print, printDecimal, printLine } from "../lib/console";
 import {
   addMeasuredPages,
@@ -27,6 +27,8 @@ import {
   GUEST_RAM_END,
   GUEST_RAM_START,
   GuestScenario,
+  NONCE_BYTES,
+  NONCE_PAGE_INDEX,
   PONG,
   PREFAULTED_PAGES,
   SHARED_WINDOW_PAGES,
@@ -66,6 +68,7 @@ export function runOriginalSequence(): void {
   tvm.poolEnd = tvm.poolNext + (ZERO_PAGES + 1) * PAGE_SIZE;
   const pool = tvm.poolNext;
   tvm.window = allocateZeroed(SHARED_WINDOW_PAGES);
+  if (machine.nonce != 0) copyBytes(tvm.window + NONCE_PAGE_INDEX * PAGE_SIZE, machine.nonce, NONCE_BYTES);
   const huge = allocateHugePages(2);
 
   testInfoRefusal();

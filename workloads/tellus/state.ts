@@ -20,6 +20,8 @@ export class TellusState {
   hasEnvironment: u32;
   /** ResetTest, from the boot arguments. */
   resetTest: u32;
+  /** NONCE_BYTES for the guest's evidence, 0 if nobody asked. */
+  nonce: u64;
   /** u64 addresses of the harts' interrupt files, in device-tree order; 0 without an IMSIC. */
   interruptFiles: usize;
   /** Code of a single ecall (secret-run.ts), 0 until it is made. */

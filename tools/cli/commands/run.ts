@@ -1,14 +1,19 @@
 import { statSync } from "node:fs";
+import path from "node:path";
 import { buildArtifacts, buildHypervisorOnly, type Artifacts } from "../../artifacts.ts";
 import { UsageError } from "../../failure.ts";
-import { qemuArguments, type Boot } from "../../qemu/machine.ts";
+import { askForEvidence, nonceArgument, verifyRun, type AskedEvidence } from "../../qemu/asked-evidence.ts";
+import { addHandover, provisionDevice } from "../../qemu/dice.ts";
+import { qemuArguments, type Boot, type Machine } from "../../qemu/machine.ts";
 import { Presenter } from "../../qemu/presenter.ts";
 import { runQemu } from "../../qemu/runner.ts";
 import { RecordingSession } from "../../qemu/recording-session.ts";
 import { ensureTools, type Need } from "../../setup/index.ts";
+import { buildFolder, repository } from "../../repository.ts";
 import { coloursFor } from "../../terminal.ts";
 import { machineFrom, qemuChoice, type MachineFlags, type RunFlags } from "../machine-options.ts";
 import { progress } from "../report.ts";
+import { describe } from "./verify.ts";
 
 /**
  * `salus run tellus`: builds what changed, boots it and shows how the test host fares.
@@ -55,7 +60,25 @@ async function present(flags: RunFlags, prepared: Prepared): Promise<boolean> {
     timeoutSeconds: flags.timeout === 0 ? undefined : flags.timeout,
     onLine: (line) => presenter.line(line),
   });
-  return presenter.finish(result);
+  const good = presenter.finish(result);
+  return prepared.asked ? showEvidence(result.lines, prepared.asked, flags.plain) && good : good;
+}
+
+/** Verifies the guest's evidence, shows what came of it, and how to do it again. */
+function showEvidence(lines: readonly string[], asked: AskedEvidence, plain: boolean | undefined): boolean {
+  const colours = coloursFor(process.stdout, plain);
+  const verdicts = verifyRun(lines, asked);
+  const trusted = verdicts.length > 0 && verdicts.every((verdict) => verdict.trusted);
+  const here = (file: string): string => path.relative(repository, file);
+  const again = `--nonce ${asked.nonce} --root ${here(asked.root)} --policy ${here(asked.policy)}`;
+  const text = [
+    "",
+    colours.bold(colours.cyan("Verifier")),
+    ...describe(verdicts, trusted, colours),
+    colours.dim(`again: node bin/salus.js verify ${here(asked.log)} ${again}`),
+  ];
+  process.stdout.write(`${text.join("\n")}\n`);
+  return trusted;
 }
 
 export interface Prepared {
@@ -65,6 +88,8 @@ export interface Prepared {
   hypervisor: string;
   /** The test host's ELF; undefined for somebody else's image. */
   hostElf: string | undefined;
+  /** With --dice: what the guest's evidence has to say. Nothing is known of somebody else's guest. */
+  asked?: AskedEvidence | undefined;
 }
 
 /**
@@ -73,7 +98,7 @@ export interface Prepared {
  * @throws Failure, BuildFailure
  */
 export async function prepare(
-  flags: MachineFlags & { guestImage?: string },
+  flags: MachineFlags & { guestImage?: string; dice?: boolean },
   recording?: RecordingSession,
 ): Promise<Prepared> {
   const machine = machineFrom(flags);
@@ -90,10 +115,26 @@ export async function prepare(
     artifacts = await buildArtifacts(options);
     hypervisor = recording?.hypervisor ?? artifacts.hypervisor;
   }
-  const boot: Boot = { hypervisor, hostImage: otherImage ?? imageOf(artifacts!.hostImage) };
+  const boot: Boot & { hypervisor: string } = { hypervisor, hostImage: otherImage ?? imageOf(artifacts!.hostImage) };
   if (recording) boot.memoryFile = recording.memoryFile;
   if (flags.append !== undefined) boot.arguments = flags.append;
-  return { qemu: tools.qemu!, arguments: qemuArguments(machine, boot), hypervisor, hostElf: artifacts?.hostElf };
+  const prepared = { qemu: tools.qemu!, hypervisor, hostElf: artifacts?.hostElf };
+  if (!flags.dice) return { ...prepared, arguments: qemuArguments(machine, boot) };
+  return { ...prepared, ...(await prepareDice(tools.qemu!, machine, boot, artifacts?.guest)) };
+}
+
+/** A handover for the machine, and a nonce for its guest. */
+async function prepareDice(
+  qemu: string,
+  machine: Machine,
+  boot: Boot & { hypervisor: string },
+  guest: string | undefined,
+): Promise<Pick<Prepared, "arguments" | "asked">> {
+  const folder = path.join(buildFolder, "dice");
+  const device = provisionDevice(boot.hypervisor, folder);
+  const asked = guest === undefined ? undefined : askForEvidence(boot.hypervisor, guest, device.root, folder);
+  if (asked) boot.arguments = [boot.arguments, nonceArgument(asked)].filter(Boolean).join(" ");
+  return { arguments: await addHandover(qemu, machine, boot, device), asked };
 }
 
 function imageOf(file: string): { file: string; bytes: number } {
