@@ -3,6 +3,7 @@ import { thisHart } from "../hart";
 import { PAGE_SIZE } from "../riscv/pte";
 import { copyBytes, write64 } from "../riscv/hw";
 import { region } from "../memory/regions";
+import { hashVariant } from "./hash-variant";
 import { MEASUREMENT_SIZE } from "./tvm-layout";
 import { Vm } from "./vm";
 
