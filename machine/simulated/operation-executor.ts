@@ -3,7 +3,7 @@ import type { DeviceBus } from "./devices.ts";
 import { MachineFault, hex } from "./errors.ts";
 import { accessGuestCsr } from "./guest-csr.ts";
 import type { GuestContext } from "./guest-context.ts";
-import { ADDRESS_REGISTER, STACK_POINTER } from "./guest-script.ts";
+import { ADDRESS_REGISTER, DATA_REGISTER, STACK_POINTER } from "./guest-script.ts";
 import type { Operation, Result } from "./guest-script.ts";
 import type { Hart } from "./hart.ts";
 import type { Instruction, Width } from "./instruction-encoding.ts";
@@ -120,6 +120,8 @@ export class OperationExecutor {
   }
 
   #csr(hart: Hart, operation: Operation & { kind: "csr" }): Attempt {
+    // What an instruction that is emulated finds in its source register.
+    if (operation.action !== "read") hart.registers[ADDRESS_REGISTER] = operation.value;
     const access = accessGuestCsr(hart.csr, hart.user, operation.csr, operation.action, operation.value);
     if ("value" in access) return { done: access.value };
     const encoded = BigInt(instructionOf(operation)!.bits);
@@ -212,7 +214,7 @@ export function instructionOf(operation: Operation): Instruction | undefined {
       return storeInstruction(operation.width, operation.register, base, operation.encoding);
     }
     case "csr":
-      return csrInstruction(operation.csr, operation.action, 15, 14);
+      return csrInstruction(operation.csr, operation.action, DATA_REGISTER, ADDRESS_REGISTER);
     case "illegal":
       return operation.instruction;
     default:

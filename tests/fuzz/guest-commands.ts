@@ -99,12 +99,13 @@ export class GuestCommands {
 
   /** Lets its host inject, and uses its interrupt file if it has one. */
   #interrupt(hart: Hart): Command {
-    const identity = this.#chance(4) ? (1n << 64n) - 1n : this.#pick(IDENTITIES);
-    switch (this.#random(6)) {
+    const identity = this.#chance(2) ? (1n << 64n) - 1n : this.#pick(IDENTITIES);
+    switch (this.#random(7)) {
       case 0:
       case 1:
-        return { hart: hart.index, do: "call", eid: Eid.covg, fid: 4, args: [identity] };
       case 2:
+        return { hart: hart.index, do: "call", eid: Eid.covg, fid: 4, args: [identity] };
+      case 6:
         return { hart: hart.index, do: "call", eid: Eid.covg, fid: 5, args: [identity] };
       case 3: {
         const at = TVM_IMSIC + this.#window(3);

@@ -196,6 +196,7 @@ export class World {
     // The instruction's own registers, before they are remembered.
     if (operation.kind === "load" || operation.kind === "store") hart.registers[ADDRESS_REGISTER] = operation.gva;
     if (operation.kind === "store") hart.registers[DATA_REGISTER] = operation.value;
+    if (operation.kind === "csr") hart.registers[ADDRESS_REGISTER] = operation.value;
     // The executor needs no context: commands are not resumed, a guest that comes back executes its next command.
     const attempt = (): unknown => this.machine.executor.attempt(hart, undefined as unknown as GuestContext, operation);
     this.#enter(hart, attempt, false);
