@@ -191,7 +191,7 @@ function describe(commands: Commands, done: (outcome: boolean) => void): Command
   program
     .command("test")
     .description("run the checks, the unit tests and the boots in QEMU, or those that are named")
-    .argument("[names...]", "check, unit, qemu, linux (takes long), or a part of a test file's path")
+    .argument("[names...]", "check, unit, coverage, qemu, linux (takes long), or a part of a test file's path")
     .option("--only <text>", "only tests whose name contains this")
     .option("--qemu <path>", "QEMU's executable or source tree (QEMU)")
     .option("--debug", "use the debug build")

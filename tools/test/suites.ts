@@ -6,12 +6,15 @@ import { repository } from "../repository.ts";
 /** What `salus test` can run, and which of it the names on the command line mean. */
 
 export const CHECK_SUITE = "check";
+/** What the unit tests reach, and whether they notice faults (coverage-suite.ts). */
+export const COVERAGE_SUITE = "coverage";
 export const TEST_SUITES = ["unit", "qemu", "linux"] as const;
 /** Those that run when nothing is named: the others take long. */
 const USUAL_SUITES = ["unit", "qemu"];
 
 export interface Selection {
   check: boolean;
+  coverage: boolean;
   /** Test files, by suite. */
   files: Record<(typeof TEST_SUITES)[number], string[]>;
 }
@@ -29,13 +32,22 @@ export function testFiles(suite: string): string[] {
  * @throws UsageError if a name means nothing
  */
 export function select(names: string[], filesOf: (suite: string) => string[] = testFiles): Selection {
-  const selection: Selection = { check: names.length === 0, files: { unit: [], qemu: [], linux: [] } };
+  const everything = names.length === 0;
+  const selection: Selection = {
+    check: everything,
+    coverage: everything,
+    files: { unit: [], qemu: [], linux: [] },
+  };
   const all = TEST_SUITES.map((suite) => ({ suite, files: filesOf(suite) }));
   if (names.length === 0)
     for (const { suite, files } of all) if (USUAL_SUITES.includes(suite)) selection.files[suite] = files;
   for (const name of names) {
     if (name === CHECK_SUITE) {
       selection.check = true;
+      continue;
+    }
+    if (name === COVERAGE_SUITE) {
+      selection.coverage = true;
       continue;
     }
     let found = false;
@@ -48,7 +60,7 @@ export function select(names: string[], filesOf: (suite: string) => string[] = t
     }
     if (!found)
       throw new UsageError(
-        `no test is called "${name}"; give ${[CHECK_SUITE, ...TEST_SUITES].join(", ")} or a part of a file's path`,
+        `no test is called "${name}"; give ${[CHECK_SUITE, COVERAGE_SUITE, ...TEST_SUITES].join(", ")} or a part of a file's path`,
       );
   }
   return selection;

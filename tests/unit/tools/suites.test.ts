@@ -17,11 +17,13 @@ const FILES: Record<string, string[]> = {
 const selectFrom = (names: string[]) => select(names, (suite) => FILES[suite]);
 
 test("no names select everything but what takes long", () => {
-  assert.deepEqual(selectFrom([]), { check: true, files: { ...FILES, linux: [] } });
+  assert.deepEqual(selectFrom([]), { check: true, coverage: true, files: { ...FILES, linux: [] } });
 });
 
 test("a name is a suite or a part of a file's path", () => {
-  assert.deepEqual(selectFrom(["check"]), { check: true, files: { unit: [], qemu: [], linux: [] } });
+  const nothing = { unit: [], qemu: [], linux: [] };
+  assert.deepEqual(selectFrom(["check"]), { check: true, coverage: false, files: nothing });
+  assert.deepEqual(selectFrom(["coverage"]), { check: false, coverage: true, files: nothing });
   assert.deepEqual(selectFrom(["qemu"]).files, { unit: [], qemu: FILES["qemu"], linux: [] });
   assert.deepEqual(selectFrom(["memory", "unit/memory/b"]).files, { unit: [FILES["unit"][1]], qemu: [], linux: [] });
   assert.deepEqual(selectFrom(["linux"]).files, { unit: [], qemu: [], linux: FILES["linux"] });

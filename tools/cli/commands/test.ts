@@ -1,5 +1,6 @@
 import { ensureTools } from "../../setup/index.ts";
 import { coloursFor } from "../../terminal.ts";
+import { runCoverageSuite } from "../../test/coverage-suite.ts";
 import { runNodeTests, type NodeTestOptions } from "../../test/node-tests.ts";
 import { select } from "../../test/suites.ts";
 import { Tally } from "../../test/tally.ts";
@@ -15,7 +16,7 @@ export interface TestFlags {
 }
 
 /**
- * `salus test`: checks, unit tests and the boots in QEMU, or what the names say.
+ * `salus test`: checks, unit tests, what they reach, and the boots in QEMU, or what the names say.
  *
  * @returns true if something ran and nothing failed
  */
@@ -42,6 +43,7 @@ export async function test(names: string[], flags: TestFlags): Promise<boolean> 
     tally.suite("Unit tests");
     await runNodeTests({ ...options, files: unit, showTests: flags.verbose ?? false });
   }
+  if (selection.coverage) await runCoverageSuite(tally);
   for (const [name, files] of [
     ["QEMU", qemu],
     ["Linux", linux],
