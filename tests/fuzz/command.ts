@@ -78,6 +78,7 @@ export const Eid = {
   hsm: 0x48534d,
   srst: 0x53525354,
   dbcn: 0x4442434e,
+  pmu: 0x504d55,
   nacl: 0x4e41434c,
   covh: 0x434f5648,
   covi: 0x434f5649,
@@ -103,6 +104,10 @@ export const FUNCTIONS: Record<keyof typeof Eid, readonly string[]> = {
   hsm: ["hartStart", "hartStop", "hartStatus", "hartSuspend"],
   srst: ["systemReset"],
   dbcn: ["write", "read", "writeByte"],
+  pmu: [
+    ...["numCounters", "counterGetInfo", "counterConfigMatching", "counterStart", "counterStop", "counterFwRead"],
+    ...["counterFwReadHi", "snapshotSetShmem"],
+  ],
   nacl: ["probeFeature", "setShmem"],
   covh: [
     ...["tsmGetInfo", "convertPages", "reclaimPages", "initiateFence", "localFence", "tvmCreate", "tvmFinalize"],

@@ -3,6 +3,7 @@ import { PAGE, Pending, isAboutRange } from "../../machine/simulated/hypervisor-
 import { randomNumbers } from "../../machine/simulated/schedule.ts";
 import { Covh, Eid } from "./command.ts";
 import type { Command, Value } from "./command.ts";
+import { counterCall } from "./counter-commands.ts";
 import { GuestCommands, SMALL_WINDOW, TVM_MEMORY } from "./guest-commands.ts";
 import { FIRST_PAGE, HostPages, PAGES } from "./host-pages.ts";
 import { InterruptCommands } from "./interrupt-commands.ts";
@@ -23,6 +24,7 @@ import type { World } from "./world.ts";
 const HUGE_PAGES = [1024, 1536, 2048];
 /** NACL memory of hart n, and where it keeps parameters. */
 const naclPage = (hart: number): number => 8 + 4 * hart;
+const SNAPSHOT_PAGE = 80;
 const paramPage = (hart: number): number => 64 + hart;
 
 const TVM_MEMORY_SIZE = 0x40_0000n;
@@ -75,6 +77,7 @@ export class Generator {
   #hostCommand(hart: Hart): Command | undefined {
     const plan = this.#plans[hart.index];
     if (plan.length > 0 && !this.#chance(5)) return plan.shift()!();
+    if (this.#chance(25)) return counterCall(this.#random, hart.index, this.#pages.gpa(SNAPSHOT_PAGE + hart.index));
     const tvms = this.observer.tvms();
     const tvm = tvms.length > 0 ? this.#pick(tvms) : undefined;
     const choice = this.#random(100);

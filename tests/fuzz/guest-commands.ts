@@ -2,6 +2,7 @@ import type { Hart } from "../../machine/simulated/hart.ts";
 import { PAGE } from "../../machine/simulated/hypervisor-state.ts";
 import { Eid } from "./command.ts";
 import type { Command, Value } from "./command.ts";
+import { counterCall } from "./counter-commands.ts";
 import { IDENTITIES, TVM_IMSIC } from "./interrupt-commands.ts";
 import { nastyAddress } from "./noise.ts";
 import type { Observer } from "./observer.ts";
@@ -57,6 +58,7 @@ export class GuestCommands {
     if (choice < 20) return call(Eid.covg, 0, mmio, 0x1000n);
     if (choice < 22) return call(Eid.covg, 1, this.#mmioOf(hart) ?? mmio, 0x1000n);
     if (this.#chance(10)) return this.#interrupt(hart);
+    if (this.#chance(8)) return counterCall(this.#random, hart.index, gpa);
     switch (choice) {
       case 22:
         return { hart: hart.index, do: "wfi" };

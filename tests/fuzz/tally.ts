@@ -73,6 +73,8 @@ export function expectedSuccesses(): string[] {
   const names: string[] = [];
   for (const [extension, functions] of Object.entries(FUNCTIONS)) {
     for (const name of functions) {
+      // No counter is a firmware counter.
+      if (extension === "pmu" && name.startsWith("counterFwRead")) continue;
       // A COVH call of a TVM names no guest and it has no COVI; COVG is not there for hosts.
       if (extension !== "covg") names.push(`${extension}.${name} of a host`);
       if (extension !== "covh" && extension !== "covi") names.push(`${extension}.${name} of a TVM`);
