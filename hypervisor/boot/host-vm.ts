@@ -1,5 +1,6 @@
 import { platformRegisters } from "../attestation/platform";
 import { alignDown, alignUp, maximum, minimum } from "../lib/arithmetic";
+import { MAX_GUEST_FILES } from "../devices/imsic";
 import { filePage } from "../devices/imsic-file";
 import { pciSegment } from "../devices/pci/segment";
 import { Hart } from "../hart";
@@ -116,7 +117,7 @@ export function createHostVm(root: Root, plan: MemoryPlan): Vm {
     const hart = root.hart(i);
     initFileRecords(hart, files, HOST_SLOT);
     // File k + 1 is the host's file k, and its file 0 is that of its supervisor level.
-    for (let file: u64 = 1; files >> file != 0; file++) {
+    for (let file: u64 = 1; file <= MAX_GUEST_FILES && files >> file != 0; file++) {
       mapOrFail(vm, filePage(hart, file - 1), filePage(hart, file), PAGE_SIZE);
     }
   }

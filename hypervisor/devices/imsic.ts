@@ -19,8 +19,8 @@ export class ImsicGeometry {
   reserved0: u32;
 }
 
-/** Guest files that a hart can have. */
-const MAX_GUEST_FILES: u64 = 63;
+/** Guest files that a hart can have: hgeie has a bit for each, the highest being the last of its 64. */
+export const MAX_GUEST_FILES: u64 = 63;
 
 /** Identity of the interrupt that one hart sends another. */
 const IPI_IDENTITY: u64 = 1;
@@ -106,7 +106,7 @@ export function setupHartImsic(hart: Hart): void {
   writeOwn(EITHRESHOLD, 0);
   writeOwn(EIDELIVERY, 1);
   const files = root.guestFileMask;
-  for (let file: u64 = 1; files >> file != 0; file++) clearFile(root, file);
+  for (let file: u64 = 1; file <= MAX_GUEST_FILES && files >> file != 0; file++) clearFile(root, file);
   csrSet(SIE, (<u64>1) << IRQ_SEI);
 }
 

@@ -1,3 +1,4 @@
+import { MAX_GUEST_FILES } from "../devices/imsic";
 import { clearFile } from "../devices/imsic-file";
 import { Hart, HartRequest, thisHart } from "../hart";
 import { fileRecord } from "../memory/interrupt-files";
@@ -133,7 +134,7 @@ export function returnCleared(hart: Hart, file: u64, owner: u32): void {
 /** HartRequest.ClearFiles. */
 export function clearReturnedFiles(hart: Hart): void {
   const files = swap64(changetype<usize>(hart) + offsetof<Hart>("filesToClear"), 0);
-  for (let file: u64 = 1; files >> file != 0; file++) {
+  for (let file: u64 = 1; file <= MAX_GUEST_FILES && files >> file != 0; file++) {
     if (((files >> file) & 1) != 0) returnCleared(hart, file, hart.root.host.slot);
   }
 }

@@ -134,10 +134,11 @@ export class Imsic {
   readonly base = 0x2800_0000;
   readonly guestIndexBits: number;
   readonly harts: HartInterruptFiles[];
-  readonly identities = 255;
+  readonly identities: number;
   readonly size: number;
 
-  constructor(harts: number, guestFiles: number) {
+  constructor(harts: number, guestFiles: number, identities: number) {
+    this.identities = identities;
     this.guestIndexBits = Math.ceil(Math.log2(guestFiles + 1));
     this.harts = Array.from({ length: harts }, () => new HartInterruptFiles(guestFiles, this.identities));
     this.size = harts * this.stride;

@@ -74,12 +74,12 @@ export class InterruptFileChecker {
     this.#state = state;
     this.#words = new Uint32Array(machine.memory.wasmMemory.buffer);
     const { imsic } = machine;
-    const mask = machine.root.number("guestFileMask");
-    if (!imsic || mask === 0) return;
+    const mask = machine.root.word("guestFileMask");
+    if (!imsic || mask === 0n) return;
     for (const record of state.hartRecords()) {
       // Files lie in the order of the device tree's harts, records in the hypervisor's own.
       const index = machine.harts.findIndex(({ id }) => BigInt(id) === record.word("id"));
-      for (let number = HOST_FILE; mask >>> number !== 0; number++) {
+      for (let number = HOST_FILE; mask >> BigInt(number) !== 0n; number++) {
         const file: File = {
           hart: record.number("index"),
           number,
@@ -93,7 +93,7 @@ export class InterruptFileChecker {
     }
     for (let page = imsic.base + PAGE; page < imsic.base + imsic.size; page += PAGE) {
       const number = ((page - imsic.base) % imsic.stride) / PAGE;
-      if (mask >>> number !== 0 && number >= HOST_FILE && !this.#byPage.has(page)) this.#idle.add(page);
+      if (mask >> BigInt(number) !== 0n && number >= HOST_FILE && !this.#byPage.has(page)) this.#idle.add(page);
     }
     this.#firstRecord = Math.min(...this.#files.map(({ record }) => record));
     this.#endOfRecords = Math.max(...this.#files.map(({ record }) => record)) + 8;

@@ -51,6 +51,8 @@ export interface MachineOptions {
   guestFiles: number | undefined;
   /** Wired interrupts of the APLIC, which needs an IMSIC; 0: no APLIC. */
   aplicSources: number;
+  /** Highest interrupt identity of every file: one less than a multiple of 64, up to 2047. */
+  interruptIdentities: number;
   /** Programmable performance counters, beside cycle and instret; undefined: the firmware has no PMU. */
   counters: number | undefined;
   /** Counters interrupt when they overflow, and can leave out privilege modes. */
@@ -98,6 +100,7 @@ const DEFAULTS: MachineOptions = {
   svadu: false,
   guestFiles: 3,
   aplicSources: 63,
+  interruptIdentities: 255,
   counters: undefined,
   sscofpmf: true,
   debugConsole: true,

@@ -99,7 +99,9 @@ export class Machine {
     this.memory = new PhysicalMemory(options.ram);
     this.#guests = new GuestRegistry(this.memory);
     this.firmware = new Firmware(options, this.memory, this.uart);
-    if (options.guestFiles !== undefined) this.imsic = new Imsic(options.harts.length, options.guestFiles);
+    if (options.guestFiles !== undefined) {
+      this.imsic = new Imsic(options.harts.length, options.guestFiles, options.interruptIdentities);
+    }
     if (this.imsic && options.aplicSources > 0) this.aplic = new Aplic(this.imsic, options.aplicSources);
     if (options.iommu) this.iommu = new Iommu(options.iommu, this.memory);
     if (options.pci) this.pci = new PciHost(functionsOf(options, this.iommu), PCI_BUSES);
@@ -393,8 +395,13 @@ export class Machine {
 
   /** Everything that can change, as long as no guest is a script. */
   save(into?: MachineState): MachineState {
+    return { ...this.saveHarts(), memory: this.memory.save(into?.memory) };
+  }
+
+  /** Everything but memory, for those who know which part of that can change. */
+  saveHarts(): MachineState {
     return {
-      memory: this.memory.save(into?.memory),
+      memory: undefined,
       harts: this.harts.map((hart) => hart.save()),
       guests: this.#guests.save(),
       interruptFiles: this.imsic?.harts.map((files) => files.save()),
@@ -409,7 +416,7 @@ export class Machine {
   }
 
   restore(state: MachineState): void {
-    this.memory.restore(state.memory);
+    if (state.memory) this.memory.restore(state.memory);
     this.harts.forEach((hart, index) => hart.restore(state.harts[index]));
     this.#guests.restore(state.guests);
     this.#progress.reset();
@@ -452,7 +459,7 @@ export type HypervisorFailure =
   | { kind: "code"; code: number };
 
 export interface MachineState {
-  memory: Uint8Array[];
+  memory: Uint8Array[] | undefined;
   harts: unknown[];
   guests: SavedGuest[];
   interruptFiles: bigint[][][] | undefined;

@@ -124,6 +124,8 @@ export class OperationExecutor {
     if (operation.action !== "read") hart.registers[ADDRESS_REGISTER] = operation.value;
     const access = accessGuestCsr(hart.csr, hart.user, operation.csr, operation.action, operation.value);
     if ("value" in access) return { done: access.value };
+    // Whoever emulates it looks for the operand in its register.
+    if (operation.action !== "read") hart.registers[ADDRESS_REGISTER] = operation.value;
     const encoded = BigInt(instructionOf(operation)!.bits);
     return this.#raise(hart, access.cause, encoded);
   }

@@ -294,7 +294,7 @@ describe("guests", () => {
       const { harts, memory } = host.machine.save();
       return (
         JSON.stringify(harts, (_, value: unknown) => (typeof value === "bigint" ? String(value) : value)) +
-        Buffer.from(memory[0]).toString("base64").length
+        Buffer.from(memory![0]).toString("base64").length
       );
     };
     const first = story();
