@@ -18,7 +18,7 @@ const flavour = process.env["SALUS_FLAVOUR"] === "debug" ? "debug" : "release";
 const artifacts = await buildArtifacts({ flavour, log: () => {} });
 const hostImage = { file: artifacts.hostImage, bytes: statSync(artifacts.hostImage).size };
 
-for (const { name, machine, vectors, interruptFiles } of MATRIX) {
+for (const { name, machine, vectors, interruptFiles, dma } of MATRIX) {
   test(name, async () => {
     const result = await runQemu({
       executable: qemu,
@@ -40,5 +40,15 @@ for (const { name, machine, vectors, interruptFiles } of MATRIX) {
     const injected = reader.steps.some((step) => step.name === "interrupts injected into a guest");
     assert.equal(injected, guests > 2);
     assert(reader.steps.some((step) => step.name === "an external interrupt through hvip"));
+
+    // What a device did that it must not is blocked and reported; without an IOMMU it does nothing at all.
+    const confined = machine.iommu || machine.extraArguments.includes("iommu-sys=on");
+    const text = result.lines.join("\n");
+    assert.equal(
+      /IOMMU: blocked a write by device 0:0x0:0x[12]\.0 at 0x[0-9a-f]+, cause 23/.test(text),
+      dma && confined,
+    );
+    assert.equal(text.includes("TEST: no bus mastering without an IOMMU"), dma && !confined);
+    assert.equal(text.includes("stay without bus mastering"), !confined);
   });
 }

@@ -1,7 +1,7 @@
 import { beginLine, endLine, putDecimal, putHex, putText } from "../console";
 import { lockAcquire, lockRelease } from "../../lib/spinlock";
 import { Root } from "../../root";
-import { TIME } from "../../riscv/csr";
+import { EXC_STORE_ACCESS, EXC_STORE_GUEST_PAGE, EXC_STORE_MISALIGNED, EXC_STORE_PAGE, TIME } from "../../riscv/csr";
 import { csrRead, read64 } from "../../riscv/hw";
 import { putPciAddress } from "../pci/address";
 import { PciFunction } from "../pci/function";
@@ -43,7 +43,8 @@ const ADDRESS_OFFSET: u64 = 16;
 
 // Kinds of requests (TTYP).
 const TRANSLATED: u64 = 4;
-const READS: u64 = 3;
+const WRITE: u64 = 3;
+const FIRST_OWN_CAUSE: u64 = 256;
 
 /** Reads and reports what the fault queues hold: at most one queue of each IOMMU. */
 export function reportFaults(root: Root): void {
@@ -98,10 +99,11 @@ function refill(root: Root, iommu: Iommu): void {
 
 function logFault(root: Root, iommu: Iommu, head: u64, address: u64): void {
   const kind = (head >> TYPE_SHIFT) & TYPE_MASK;
+  const cause = head & CAUSE_MASK;
   beginLine();
   putText("salus: IOMMU: blocked ");
   if (kind == 0) putText("an action of its own");
-  else putText(kind > TRANSLATED ? "a translated request" : kind < READS ? "a read" : "a write");
+  else putText(kind > TRANSLATED ? "a translated request" : isWrite(cause, kind) ? "a write" : "a read");
   if (kind != 0) {
     putText(" by ");
     putDevice(root, iommu, <u32>(head >> DEVICE_SHIFT));
@@ -109,8 +111,19 @@ function logFault(root: Root, iommu: Iommu, head: u64, address: u64): void {
   putText(" at ");
   putHex(address);
   putText(", cause ");
-  putDecimal(head & CAUSE_MASK);
+  putDecimal(cause);
   endLine();
+}
+
+/** Causes below 256 are those of harts, which tell reads and writes apart; QEMU 10 calls every request a write. */
+function isWrite(cause: u64, kind: u64): bool {
+  if (cause >= FIRST_OWN_CAUSE) return kind == WRITE;
+  return (
+    cause == EXC_STORE_MISALIGNED ||
+    cause == EXC_STORE_ACCESS ||
+    cause == EXC_STORE_PAGE ||
+    cause == EXC_STORE_GUEST_PAGE
+  );
 }
 
 /** The PCI address of the device with that id, or the id itself. */

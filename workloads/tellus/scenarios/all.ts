@@ -3,6 +3,7 @@ import { testAiaCalls } from "./aia-calls";
 import { testAiaInterrupts } from "./aia-interrupts";
 import { testAiaMigration } from "./aia-migration";
 import { testConvertedMemory } from "./converted-memory";
+import { testDma } from "./dma";
 import { testFatalExits } from "./fatal-exits";
 import { testGuestCalls } from "./guest-calls";
 import { testGuestScenarios } from "./guest-scenarios";
@@ -28,6 +29,8 @@ export function runScenarios(): void {
   testImsic();
   heapRelease(mark);
   testConvertedMemory();
+  heapRelease(mark);
+  testDma();
   heapRelease(mark);
   testLargeRanges();
   heapRelease(mark);
