@@ -124,7 +124,9 @@ function describeWindow(description: MachineDescription, segment: PciSegment, in
 /** Physical addresses have 56 bits. */
 const MAX_ADDRESS: u64 = (<u64>1) << 56;
 
+/** The window is not usable. */
 export function dropWindow(window: PciWindow): void {
+  window.base = 0;
   window.size = 0;
   window.hostSize = 0;
 }

@@ -1,3 +1,4 @@
+import { beginLine, endLine, putHex, putText } from "../console";
 import { lockAcquire, lockRelease } from "../../lib/spinlock";
 import { Root } from "../../root";
 import { loadAcquire64, storeRelease64, write64 } from "../../riscv/hw";
@@ -103,8 +104,19 @@ function complete(iommu: Iommu): bool {
   iommu.looks++;
   if ((readRegister32(registers, CQCSR) & COMMAND_ERRORS) == 0 && iommu.looks < MAX_LOOKS) return false;
   turnOff(iommu);
+  logEnd(iommu);
   if (iommu.state == IommuState.Off) announce(iommu, NEVER);
   return false;
+}
+
+function logEnd(iommu: Iommu): void {
+  beginLine();
+  putText("salus: IOMMU at ");
+  putHex(iommu.registers);
+  putText(" does not do what it is told; ");
+  if (iommu.state == IommuState.Off) putText("it is turned off, its devices have no DMA any more");
+  else putText("it cannot be turned off, the host's pages stay where they are");
+  endLine();
 }
 
 function announce(iommu: Iommu, version: u64): void {

@@ -192,6 +192,7 @@ describe("IOMMUs that do not do what they should", () => {
     host.machine.iommu!.options.commands = "refuse";
     host.fence();
     assert.equal(host.machine.iommu!.mode, 0);
+    assert.match(host.machine.console, /it is turned off, its devices have no DMA any more/);
     assert.equal(host.machine.dma(DEVICE, host.take(1), 1), undefined);
     host.must("addZeroPages", tvm.id, page, 0, 1, TARGET);
   });
@@ -206,6 +207,34 @@ describe("IOMMUs that do not do what they should", () => {
     host.covh("initiateFence");
     host.refuses("invalidAddress", "addZeroPages", tvm.id, page, 0, 1, TARGET);
   });
+});
+
+test("random conversions, fences and reclaims, with devices that never stop", async () => {
+  const host = await boot({ ...IN_PCI, extended: true });
+  const { machine } = host;
+  const pages = 24;
+  const first = host.take(pages);
+  let seed = 4711;
+  const random = (below: number): number => {
+    seed = (Math.imul(seed, 1103515245) + 12345) >>> 0;
+    return Math.floor((seed / 2 ** 32) * below);
+  };
+  const answers = new Set<bigint>();
+  for (let turn = 0; turn < 600; turn++) {
+    const page = first + random(pages) * 0x1000;
+    const count = 1 + random(4);
+    const call = random(6);
+    if (call === 0) answers.add(host.covh("convertPages", page, count).error);
+    else if (call === 1) answers.add(host.covh("reclaimPages", page, count).error);
+    else if (call === 2) host.covh("initiateFence");
+    else if (call === 3) host.covh("localFence");
+    for (let i = 0; i < 3; i++) {
+      // The checker looks at what the IOMMU remembers of this after each call.
+      machine.dma(random(2) === 0 ? DEVICE : OTHER, first + random(pages) * 0x1000, random(2) === 0 ? turn : undefined);
+    }
+  }
+  assert.deepEqual([...answers].sort(), [-5n, ...new Set([...answers].filter((each) => each === 0n))].sort());
+  assert.ok(answers.has(0n));
 });
 
 describe("does the checker see it?", () => {

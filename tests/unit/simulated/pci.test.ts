@@ -3,7 +3,11 @@ import { describe, test } from "node:test";
 import { Checker } from "../../../machine/simulated/checker.ts";
 import { GuestDriver } from "../../../machine/simulated/guest-driver.ts";
 import { Machine } from "../../../machine/simulated/machine.ts";
-import { ECAM_BASE, PCI_WINDOW, type PciFunctionSpec } from "../../../machine/simulated/pci.ts";
+import { cells64, treeNode, writeDeviceTree, type TreeNode } from "../../../machine/simulated/device-tree-blob.ts";
+import { machineTree } from "../../../machine/simulated/device-tree-builder.ts";
+import { Imsic } from "../../../machine/simulated/imsic.ts";
+import { machineOptions } from "../../../machine/simulated/machine-options.ts";
+import { ECAM_BASE, PciHost, PCI_WINDOW, type PciFunctionSpec } from "../../../machine/simulated/pci.ts";
 
 /** PCI as the host sees it, on devices that behave and on devices that do not. */
 
@@ -263,6 +267,75 @@ describe("odd devices", () => {
     const { machine, host } = await boot([chain(9), PLAIN]);
     assert.equal(host.read(8, 0), 0x1234_1b36);
     assert.match(machine.console, /is hidden/);
+  });
+});
+
+describe("device trees that do not tell the truth", () => {
+  type Change = (bridge: TreeNode, soc: TreeNode) => void;
+  const boots = async (change: Change): Promise<{ machine: Machine; host: PciHostDriver }> => {
+    const options = machineOptions({ pci: [PLAIN] });
+    const tree = machineTree(options, new Imsic(options.harts.length, 3), new PciHost([PLAIN], 8));
+    const soc = tree.children.find(({ name }) => name === "soc")!;
+    change(
+      soc.children.find(({ name }) => name.startsWith("pci@"))!,
+      soc,
+    );
+    const machine = await Machine.create({ options: { pci: [PLAIN] }, deviceTree: writeDeviceTree(tree, 0) });
+    machine.boot();
+    Checker.attach(machine);
+    return { machine, host: new PciHostDriver(machine, 0) };
+  };
+  const ranges = (...windows: [number, number, number][]): number[] =>
+    windows.flatMap(([space, base, size]) => [space, ...cells64(base, base, size)]);
+
+  const unusable: [string, Change][] = [
+    ["buses the wrong way round", (bridge) => (bridge.properties["bus-range"] = [7, 0])],
+    ["more than 256 buses", (bridge) => (bridge.properties["bus-range"] = [0, 256])],
+    ["configuration space in RAM", (bridge) => (bridge.properties["reg"] = cells64(RAM, 0x80_0000))],
+    ["less than a bus", (bridge) => (bridge.properties["reg"] = cells64(ECAM_BASE, 0x8_0000))],
+    ["no registers", (bridge) => delete bridge.properties["reg"]],
+    ["an address that nothing reaches", (bridge) => (bridge.properties["reg"] = cells64(2 ** 52, 0x80_0000))],
+  ];
+  for (const [name, change] of unusable) {
+    test(`${name}: no PCI`, async () => {
+      const { machine, host } = await boots(change);
+      assert.match(machine.console, /PCI segment 0: not usable/);
+      assert.equal(host.trapOf({ kind: "load", gva: BigInt(ECAM_BASE), width: 4 } as never).cause, 5);
+    });
+  }
+
+  const badWindows: [string, [number, number, number]][] = [
+    ["RAM", [0x0200_0000, RAM, 0x10_0000]],
+    ["the interrupt files", [0x0200_0000, 0x2800_0000, 0x10_0000]],
+    ["the UART", [0x0200_0000, 0x1000_0000, 0x10_0000]],
+    ["configuration space", [0x0200_0000, ECAM_BASE, 0x10_0000]],
+    ["all addresses", [0x0300_0000, 0, 2 ** 53]],
+    ["half a page", [0x0200_0000, PCI_WINDOW.base, 0x800]],
+    ["beyond the G-stage", [0x0300_0000, 2 ** 52, 0x10_0000]],
+  ];
+  for (const [name, window] of badWindows) {
+    test(`a window at ${name} is none`, async () => {
+      const { machine, host } = await boots((bridge) => (bridge.properties["ranges"] = ranges(window)));
+      host.write(8, BAR0, window[1]);
+      host.write(8, 0x18, window[1] + 0x4000);
+      host.write(8, COMMAND, MEMORY, 2);
+      assert.deepEqual(machine.pci?.at(0, 8)?.decoded(), []);
+    });
+  }
+
+  test("fewer buses than configuration space has room for", async () => {
+    const { host } = await boots((bridge) => (bridge.properties["bus-range"] = [0, 0]));
+    assert.equal(host.read(8, 0), 0x1234_1b36);
+    assert.equal(host.trapOf({ kind: "load", gva: BigInt(config(1, 0, 0)), width: 4 } as never).cause, 5);
+  });
+
+  test("a platform IOMMU in RAM is not used", async () => {
+    const { machine } = await boots((_, soc) =>
+      soc.children.push(
+        treeNode("iommu@80800000", { compatible: "riscv,iommu", reg: cells64(RAM, 0x1000), phandle: [99] }),
+      ),
+    );
+    assert.match(machine.console, /no IOMMU: PCI devices/);
   });
 });
 
