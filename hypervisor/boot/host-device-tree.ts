@@ -292,7 +292,7 @@ function putSoc(writer: TreeWriter, root: Root, description: MachineDescription,
   putEmpty(writer, "ranges");
   putHostDevices(writer, description, root.aplic != 0);
   if (hasFiles) putImsic(writer, root, description);
-  putPciBridges(writer, root, hasFiles ? description.imsicPhandle : 0);
+  putPciBridges(writer, root, description, hasFiles ? description.imsicPhandle : 0);
   endNode(writer);
 }
 

@@ -7,6 +7,7 @@ import { beginLine, endLine, putChar, putDecimal, putHex, putText } from "../dev
 import {
   beginNodeAt,
   beginProperty,
+  copyProperty,
   endNode,
   endProperty,
   putCell,
@@ -17,6 +18,8 @@ import {
   TreeWriter,
 } from "./device-tree/writer";
 import { logText } from "./boot-log";
+import { phandleOf } from "./describe-harts";
+import { cellAt, cellCount, findProperty, numberOf } from "./device-tree/reader";
 import { MachineDescription, NO_NUMA_NODE } from "./machine-description";
 import { OwnMemory } from "./own-memory";
 
@@ -79,7 +82,9 @@ export function logPci(root: Root): void {
 export function pciTreeBound(description: MachineDescription): u64 {
   let bytes: u64 = 0;
   for (let i: u32 = 0; i < description.pciSegmentCount; i++) {
-    bytes += 640 + 28 * <u64>description.pciSegment(i).windowCount;
+    const segment = description.pciSegment(i);
+    const map = findProperty(description.fdt, segment.node, "interrupt-map");
+    bytes += 768 + 28 * <u64>segment.windowCount + 4 * cellCount(description.fdt, map);
   }
   return bytes;
 }
@@ -92,15 +97,39 @@ export function hasPci(root: Root): bool {
   return false;
 }
 
+/** Cells of an entry of interrupt-map: function (3), pin, controller, and the source and its kind at an APLIC, which has no unit addresses. */
+const MAP_CELLS: u64 = 7;
+const MAP_CONTROLLER: u64 = 4;
+
+/** Whether all INTx lines of the bridge lead to the controller with that phandle. */
+function leadsTo(fdt: usize, node: u32, controller: u32): bool {
+  const map = findProperty(fdt, node, "interrupt-map");
+  const cells = cellCount(fdt, map);
+  if (cells == 0 || cells % MAP_CELLS != 0 || numberOf(fdt, node, "#interrupt-cells", 0) != 1) return false;
+  for (let at: u64 = 0; at < cells; at += MAP_CELLS) {
+    if (cellAt(fdt, map, at + MAP_CONTROLLER) != controller) return false;
+  }
+  return findProperty(fdt, node, "interrupt-map-mask") != 0;
+}
+
 /** The host bridges. `imsicPhandle`: where their devices' messages go, 0 if the host has no interrupt files. */
-export function putPciBridges(writer: TreeWriter, root: Root, imsicPhandle: u32): void {
+export function putPciBridges(
+  writer: TreeWriter,
+  root: Root,
+  description: MachineDescription,
+  imsicPhandle: u32,
+): void {
+  const fdt = description.fdt;
+  const controller = root.aplic != 0 ? phandleOf(fdt, description.aplicNode) : 0;
   for (let i: u32 = 0; i < root.pciSegmentCount; i++) {
     const segment = pciSegment(root, i);
-    if (segment.ecam != 0) putBridge(writer, segment, imsicPhandle);
+    if (segment.ecam == 0) continue;
+    segment.wired = controller != 0 && leadsTo(fdt, segment.node, controller) ? 1 : 0;
+    putBridge(writer, fdt, segment, imsicPhandle);
   }
 }
 
-function putBridge(writer: TreeWriter, segment: PciSegment, imsicPhandle: u32): void {
+function putBridge(writer: TreeWriter, fdt: usize, segment: PciSegment, imsicPhandle: u32): void {
   beginNodeAt(writer, "pci", segment.ecam);
   putString(writer, "compatible", "pci-host-ecam-generic");
   putString(writer, "device_type", "pci");
@@ -120,6 +149,11 @@ function putBridge(writer: TreeWriter, segment: PciSegment, imsicPhandle: u32): 
   endProperty(writer);
   if (segment.coherent != 0) putEmpty(writer, "dma-coherent");
   if (imsicPhandle != 0) putNumber32(writer, "msi-parent", imsicPhandle);
+  if (segment.wired != 0) {
+    putNumber32(writer, "#interrupt-cells", 1);
+    copyProperty(writer, fdt, findProperty(fdt, segment.node, "interrupt-map-mask"));
+    copyProperty(writer, fdt, findProperty(fdt, segment.node, "interrupt-map"));
+  }
   if (segment.numaNode != NO_NUMA_NODE) putNumber32(writer, "numa-node-id", segment.numaNode);
   endNode(writer);
 }

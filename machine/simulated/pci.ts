@@ -64,13 +64,15 @@ export class PciFunctionModel {
     this.#set(0x04, 0, 0x0547);
     this.#set(0x08, (spec.class ?? (spec.behind ? 0x060400 : 0xff0000)) << 8, 0);
     this.#set(0x0c, header << 16, 0);
+    // INTA; a bridge's control is in the upper half.
+    this.#set(0x3c, 0x0100, 0);
     if ((header & 0x7f) === BRIDGE) {
       this.#set(0x18, 0, 0xffff_ffff);
       this.#set(0x1c, 0x0101, 0xf0f0);
       this.#set(0x20, 0, 0xfff0_fff0);
       this.#set(0x24, 0x0001_0001, 0xfff0_fff0);
       for (const offset of [0x28, 0x2c, 0x30]) this.#set(offset, 0, 0xffff_ffff);
-      this.#set(0x3c, 0, 0x0063_0000);
+      this.#set(0x3c, 0x0100, 0x0063_0000);
     }
     for (const bar of spec.bars ?? []) this.#addBar(bar);
     this.#addCapabilities(spec.capabilities ?? []);

@@ -28,6 +28,8 @@ export class PciSegment {
   /** 1 if DMA is coherent (dma-coherent). */
   coherent: u32;
   numaNode: u32;
+  /** 1 if INTx reaches the host, through the APLIC. */
+  wired: u32;
   windowCount: u32;
   /** Array of PciWindow. */
   windows: usize;

@@ -139,7 +139,15 @@ function readRegister(pci: PciFunction, offset: u64): u32 {
       break;
   }
   if (pci.kind == FunctionKind.Bridge) return readBridgeRegister(pci, offset);
+  if (offset == PCI_INTERRUPT) return interruptPin(pci);
   return offset == PCI_SUBSYSTEM ? readConfig(pci.config, offset) : 0;
+}
+
+const INTERRUPT_PIN: u32 = 0xff00;
+
+/** The pin of INTx, in its place, if its line leads to the host. */
+function interruptPin(pci: PciFunction): u32 {
+  return pci.segment.wired != 0 ? readConfig(pci.config, PCI_INTERRUPT) & INTERRUPT_PIN : 0;
 }
 
 function readBar(pci: PciFunction, offset: u64): u32 {
@@ -168,7 +176,7 @@ function readBridgeRegister(pci: PciFunction, offset: u64): u32 {
     case <u32>PCI_IO_UPPER:
       return pci.ioUpper;
     case <u32>PCI_INTERRUPT:
-      return (readConfig(pci.config, offset) & CONTROL_WRITABLE) | pci.virtualControl;
+      return (readConfig(pci.config, offset) & CONTROL_WRITABLE) | pci.virtualControl | interruptPin(pci);
     default:
       return 0;
   }

@@ -323,6 +323,40 @@ describe("device trees that do not tell the truth", () => {
     });
   }
 
+  const wires = (controller: number): number[] => [
+    0,
+    0,
+    0,
+    1,
+    controller,
+    0x20,
+    4,
+    0x800,
+    0,
+    0,
+    1,
+    controller,
+    0x21,
+    4,
+  ];
+  const maps: [string, number[], number][] = [
+    ["the host's APLIC", wires(0x1001), 0x0100],
+    ["another controller", wires(0x1002), 0],
+    ["half an entry", wires(0x1001).slice(0, 13), 0],
+  ];
+  for (const [name, map, pin] of maps) {
+    test(`interrupt lines that lead to ${name}: the pin is ${pin === 0 ? "hidden" : "shown"}`, async () => {
+      const { host } = await boots((bridge) => {
+        Object.assign(bridge.properties, {
+          "#interrupt-cells": [1],
+          "interrupt-map-mask": [0x1800, 0, 0, 7],
+          "interrupt-map": map,
+        });
+      });
+      assert.equal(host.read(8, 0x3c), pin);
+    });
+  }
+
   test("fewer buses than configuration space has room for", async () => {
     const { host } = await boots((bridge) => (bridge.properties["bus-range"] = [0, 0]));
     assert.equal(host.read(8, 0), 0x1234_1b36);
