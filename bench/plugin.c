@@ -7,9 +7,10 @@
  * if none does. A marker is a hint that does nothing: slti x0,x0,0x5a1 opens an interval, slti x0,x0,0x5a2 closes it. Markers
  * themselves are not counted. An instruction that traps is counted when it traps and when it is executed again.
  *
- * FILE gets a line for each interval, in the order in which they were closed, and one when a region is entered first:
+ * FILE gets a line when an interval is opened, one when it is closed, and one when a region is entered first:
  *
  *     enter NAME other=N NAME=N ...      executed since power-on
+ *     open other=N NAME=N ...            executed since power-on, when an interval is opened
  *     interval other=N NAME=N ...        executed in the interval, by all harts
  *     at ADDRESS N                       after `interval`: executions of one instruction in the range of `detail`
  *
@@ -87,6 +88,8 @@ static void on_open(unsigned vcpu, void* unused) {
   if (is_open) fail("an interval was opened while one was open");
   is_open = true;
   read_counters(at_open);
+  memcpy(now, at_open, counter_count * sizeof(uint64_t));
+  write_regions("open", NULL);
 }
 
 static void on_close(unsigned vcpu, void* unused) {

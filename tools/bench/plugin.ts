@@ -29,6 +29,8 @@ export interface Interval {
 export interface PluginReport {
   /** What was executed since power-on when a region was entered first, by region. */
   entered: Record<string, Counts>;
+  /** What was executed since power-on when each interval was opened. */
+  opened: Counts[];
   /** Marked intervals, in order. */
   intervals: Interval[];
 }
@@ -74,10 +76,11 @@ export function readReport(file: string): PluginReport {
 
 /** @throws Failure */
 export function parseReport(text: string): PluginReport {
-  const report: PluginReport = { entered: {}, intervals: [] };
+  const report: PluginReport = { entered: {}, opened: [], intervals: [] };
   for (const line of text.split("\n")) {
     const [event, ...words] = line.split(" ");
     if (event === "enter") report.entered[words[0]] = countsOf(words.slice(1));
+    else if (event === "open") report.opened.push(countsOf(words));
     else if (event === "interval") report.intervals.push({ counts: countsOf(words), instructions: new Map() });
     else if (event === "at") report.intervals.at(-1)?.instructions.set(parseInt(words[0], 16), Number(words[1]));
     else if (event === "unclosed") throw new Failure("the machine ended in the middle of a measurement");

@@ -45,6 +45,7 @@ export interface Commands {
   explore(flags: ExploreFlags): Outcome;
   fuzzEvidence(flags: EvidenceFuzzFlags): Outcome;
   bench(flags: BenchFlags): Outcome;
+  benchLinux(flags: BenchFlags): Outcome;
   check(flags: { plain?: boolean }): Outcome;
   verify(file: string, flags: VerifyFlags): Outcome;
   measure(flags: MeasureFlags): Outcome;
@@ -65,6 +66,7 @@ const COMMANDS: Commands = {
   explore: async (flags) => (await import("./commands/explore.ts")).exploreHypervisor(flags),
   fuzzEvidence: async (flags) => (await import("./commands/fuzz-evidence.ts")).fuzzVerifier(flags),
   bench: async (flags) => (await import("./commands/bench.ts")).bench(flags),
+  benchLinux: async (flags) => (await import("./commands/bench-linux.ts")).benchLinux(flags),
   check: async (flags) => (await import("./commands/check.ts")).check(flags),
   verify: async (file, flags) => (await import("./commands/verify.ts")).verify(file, flags),
   measure: async (flags) => (await import("./commands/measure.ts")).measure(flags),
@@ -264,6 +266,12 @@ function describe(commands: Commands, done: (outcome: boolean) => void): Command
   program
     .command("bench")
     .description("count the instructions of every operation in QEMU, and set them beside their budgets")
+    .addArgument(
+      program
+        .createArgument("[what]", "calls, or linux: a kernel as the host against the bare machine")
+        .choices(["calls", "linux"])
+        .default("calls"),
+    )
     .option("--only <name>", "only measurements whose name contains this")
     .option("--profile <name>", "the instructions of these measurements by function of the hypervisor")
     .option("--json", "one line of JSON instead of the table")
@@ -271,7 +279,9 @@ function describe(commands: Commands, done: (outcome: boolean) => void): Command
     .option("--update", "put the figures into bench/baseline.json")
     .option("--qemu <path>", "QEMU's executable or source tree (QEMU)")
     .addOption(plain)
-    .action(async (flags: BenchFlags) => done(await commands.bench(flags)));
+    .action(async (what: string, flags: BenchFlags) =>
+      done(await (what === "linux" ? commands.benchLinux(flags) : commands.bench(flags))),
+    );
 
   program
     .command("check")

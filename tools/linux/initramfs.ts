@@ -52,6 +52,12 @@ export async function buildInitramfs(options: InitramfsOptions): Promise<string>
   return file;
 }
 
+/** Path of Debian's static busybox for riscv64. */
+export async function busyboxProgram(log: (line: string) => void): Promise<string> {
+  const set = { suite: STABLE_SUITE, names: PROGRAMS, dependencies: "all" } as const;
+  return fileOf(await debianPackages(set, log), "busybox");
+}
+
 function compose(packages: Package[], { kernel, authorizedKeys }: InitramfsOptions): CpioArchive {
   const archive = new CpioArchive();
   for (const folder of ["bin", "dev", "proc", "sys", "tmp", "run", "mnt", "root", "etc/dropbear", "var/log"]) {
