@@ -17,6 +17,7 @@ import type { FuzzFlags } from "./commands/fuzz.ts";
 import type { EvidenceFuzzFlags } from "./commands/fuzz-evidence.ts";
 import type { GdbFlags } from "./commands/gdb.ts";
 import type { MeasureFlags } from "./commands/measure.ts";
+import type { LinuxKind } from "./commands/run-linux.ts";
 import type { MutantFlags } from "./commands/mutants.ts";
 import type { ReplayFlags } from "./commands/replay.ts";
 import type { TestFlags } from "./commands/test.ts";
@@ -34,7 +35,7 @@ type Outcome = Promise<boolean>;
 export interface Commands {
   build(flags: { debug?: boolean }): Outcome;
   run(flags: RunFlags): Outcome;
-  runLinux(flags: LinuxFlags): Outcome;
+  runLinux(kind: LinuxKind, flags: LinuxFlags): Outcome;
   replay(file: string, flags: ReplayFlags): Outcome;
   gdb(flags: GdbFlags): Outcome;
   image(host: string, guest: string, flags: { output: string }): Outcome;
@@ -55,7 +56,7 @@ export interface Commands {
 const COMMANDS: Commands = {
   build: async (flags) => (await import("./commands/build.ts")).build(flags),
   run: async (flags) => (await import("./commands/run.ts")).runTellus(flags),
-  runLinux: async (flags) => (await import("./commands/run-linux.ts")).runLinux(flags),
+  runLinux: async (kind, flags) => (await import("./commands/run-linux.ts")).runLinux(kind, flags),
   replay: async (file, flags) => (await import("./commands/replay.ts")).replay(file, flags),
   gdb: async (flags) => (await import("./commands/gdb.ts")).debugTellus(flags),
   image: async (host, guest, flags) => (await import("./commands/image.ts")).image(host, guest, flags),
@@ -129,8 +130,11 @@ function describe(commands: Commands, done: (outcome: boolean) => void): Command
     .description("boot Salus in QEMU with a host, and show how it fares")
     .addArgument(
       program
-        .createArgument("<what>", "tellus, the test host; or linux, a Debian kernel with a small system")
-        .choices(["tellus", "linux"]),
+        .createArgument(
+          "<what>",
+          "tellus, the test host; linux, a Debian kernel with a small system; debian or buildroot, a system on a disk (DEBIAN, BUILDROOT)",
+        )
+        .choices(["tellus", "linux", "debian", "buildroot"]),
     );
   addMachineOptions(run)
     .addOption(
@@ -144,7 +148,7 @@ function describe(commands: Commands, done: (outcome: boolean) => void): Command
     .option("--guest-image <file>", "a composite host image to run instead of the built one")
     .option("--record <file>", "write all that the hypervisor reads there, to be replayed; unsafe, on one hart only")
     .option("--dice", "with a DICE handover; the guest's evidence is verified at the end")
-    .optionsGroup("Options for linux:")
+    .optionsGroup("Options for linux, debian and buildroot:")
     .option(
       "--kernel <image>",
       "stable or newest (Debian's), an image, or a kernel tree with its build (LINUX; stable)",
@@ -160,7 +164,7 @@ function describe(commands: Commands, done: (outcome: boolean) => void): Command
     )
     .option("--gdb", `wait for a debugger on port ${DEFAULT_GDB_PORT} before the first instruction`)
     .action(async (what: string, flags: LinuxFlags) =>
-      done(await (what === "linux" ? commands.runLinux(flags) : commands.run(flags))),
+      done(await (what === "tellus" ? commands.run(flags) : commands.runLinux(what as LinuxKind, flags))),
     );
 
   program

@@ -1,6 +1,7 @@
-import { statSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
+import path from "node:path";
 import { UsageError } from "../failure.ts";
-import type { Boot, Image } from "../qemu/machine.ts";
+import type { Boot, Disk, Image } from "../qemu/machine.ts";
 import { buildInitramfs } from "./initramfs.ts";
 import { chosenKernel, debianKernel, NEWEST_SUITE, STABLE_SUITE, type Kernel } from "./kernel.ts";
 import { sshKey } from "./ssh-key.ts";
@@ -12,6 +13,8 @@ export interface LinuxChoice {
   kernel?: string | undefined;
   /** A user's own initial RAM disk. */
   initrd?: string | undefined;
+  /** A disk with the system, and how it is found: by our small system or by the RAM disk of its own. */
+  disk?: { image: Disk; by: "small system" | "own RAM disk" } | undefined;
   /** More arguments for the kernel. */
   append?: string | undefined;
   /** Memory that it may use, in MiB. */
@@ -35,11 +38,53 @@ export async function linuxBoot(choice: LinuxChoice, log: (line: string) => void
   const kernel = await kernelFor(choice.kernel, log);
   const initrd = choice.initrd ?? (await buildInitramfs({ kernel, authorizedKeys: sshKey()?.publicKey ?? "", log }));
   const args = [...ARGUMENTS];
+  if (choice.disk) args.push(choice.disk.by === "small system" ? "salus.root=/dev/vda" : "root=LABEL=rootfs rw");
   if (choice.hostMemoryMiB !== undefined) args.push(`mem=${choice.hostMemoryMiB}M`);
   if (choice.check)
     args.push("salus.check", `salus.harts=${choice.check.harts}`, `salus.hotplug=${choice.check.hotplug}`);
   if (choice.append) args.push(choice.append);
-  return { hostImage: imageOf(kernel.image), initrd: imageOf(initrd), arguments: args.join(" ") };
+  const boot: Boot = { hostImage: imageOf(kernel.image), initrd: imageOf(initrd), arguments: args.join(" ") };
+  if (choice.disk) boot.disks = [choice.disk.image];
+  return boot;
+}
+
+/**
+ * The disk of a ready Debian image: a folder with image.qcow2 and initrd, as the original's scripts want it, or an image file that our small system starts.
+ *
+ * @throws UsageError
+ */
+export function debianChoice(choice: string): Pick<LinuxChoice, "disk" | "initrd"> {
+  const [image, initrd] = [path.join(choice, "image.qcow2"), path.join(choice, "initrd")];
+  if (existsSync(image) && existsSync(initrd)) {
+    return { initrd, disk: { image: { file: image, format: "qcow2" }, by: "own RAM disk" } };
+  }
+  if (!statSync(choice, { throwIfNoEntry: false })?.isFile()) {
+    throw new UsageError(`"${choice}" is neither a disk image nor a folder with image.qcow2 and initrd`);
+  }
+  return { disk: { image: diskOf(choice), by: "small system" } };
+}
+
+/**
+ * The disk of a Buildroot tree (output/images/rootfs.ext2), or an image file; and the tree's kernel, if it has one.
+ *
+ * @throws UsageError
+ */
+export function buildrootChoice(choice: string): Pick<LinuxChoice, "disk" | "kernel"> {
+  const images = path.join(choice, "output", "images");
+  const file = [path.join(images, "rootfs.ext2"), path.join(images, "rootfs.ext4"), choice].find((each) =>
+    statSync(each, { throwIfNoEntry: false })?.isFile(),
+  );
+  if (file === undefined)
+    throw new UsageError(`"${choice}" is neither a disk image nor a Buildroot tree with its build`);
+  const kernel = path.join(images, "Image");
+  return {
+    ...(existsSync(kernel) ? { kernel } : {}),
+    disk: { image: diskOf(file), by: "small system" },
+  };
+}
+
+function diskOf(file: string): Disk {
+  return { file, format: file.endsWith(".qcow2") ? "qcow2" : "raw" };
 }
 
 async function kernelFor(choice: string | undefined, log: (line: string) => void): Promise<Kernel> {

@@ -21,7 +21,7 @@ const LINKER = "ld-linux-riscv64-lp64d.so.1";
 /** In the order in which they can be loaded. */
 const MODULES = [
   ...["failover", "net_failover", "virtio_net", "e1000e", "virtio_blk"],
-  ...["nvme-auth", "nvme-core", "nvme", "crc16", "mbcache", "jbd2", "ext4"],
+  ...["nvme-auth", "nvme-core", "nvme", "crc32c_generic", "libcrc32c", "crc16", "mbcache", "jbd2", "ext4"],
 ];
 
 export interface InitramfsOptions {

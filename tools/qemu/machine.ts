@@ -18,6 +18,8 @@ const ROOM_BEHIND_IMAGE = 16 * MIB;
 
 export const DEFAULT_CPU = "rv64,v=on,vlen=256,elen=64,smaia=true,ssaia=true,sscofpmf=true,smstateen=true";
 
+/** Virtio devices that translate addresses as other devices do, in place of reaching all memory. */
+const BEHIND_IOMMU = "iommu_platform=on,disable-legacy=on";
 /** Where an initial RAM disk may begin. */
 const INITRD_ALIGNMENT = 2 * MIB;
 
@@ -56,6 +58,11 @@ export interface Image {
   bytes: number;
 }
 
+export interface Disk {
+  file: string;
+  format: "raw" | "qcow2";
+}
+
 /** What the machine starts: Salus's ELF, and the images that QEMU's guest-loader lays into RAM. */
 export interface Boot {
   /** Without it the host image runs on the bare machine. */
@@ -66,6 +73,8 @@ export interface Boot {
   arguments?: string;
   /** TCP port of this computer that leads to the machine's port 22; without it there is no network. */
   sshPort?: number;
+  /** Raw or qcow2 images of disks: the first is /dev/vda of a Linux. */
+  disks?: Disk[];
   /** A machine that restarts when it is told to, in place of ending. */
   reboots?: boolean;
   /** A file that RAM is kept in, so that it can be read when the machine is gone. */
@@ -107,7 +116,16 @@ export function qemuArguments(machine: Machine, boot: Boot): string[] {
   if (boot.arguments) args.push("-append", boot.arguments);
   if (machine.iommu) args.push("-device", IOMMU_DEVICE);
   if (boot.sshPort !== undefined) args.push(...networkArguments(boot.sshPort));
+  boot.disks?.forEach((disk, index) => args.push(...diskArguments(disk, index)));
   return [...args, ...machine.extraArguments];
+}
+
+/** A disk behind the IOMMU. */
+function diskArguments({ file, format }: Disk, index: number): string[] {
+  return [
+    ...["-drive", `if=none,id=disk${index},format=${format},file=${file.replaceAll(",", ",,")}`],
+    ...["-device", `virtio-blk-pci,drive=disk${index},${BEHIND_IOMMU}`],
+  ];
 }
 
 function imageArguments(machine: Machine, { hypervisor, hostImage, initrd }: Boot): string[] {
@@ -131,7 +149,7 @@ function imageArguments(machine: Machine, { hypervisor, hostImage, initrd }: Boo
 function networkArguments(sshPort: number): string[] {
   return [
     ...["-netdev", `user,id=net0,hostfwd=tcp:127.0.0.1:${sshPort}-:22`],
-    ...["-device", "virtio-net-pci,netdev=net0,iommu_platform=on,disable-legacy=on"],
+    ...["-device", `virtio-net-pci,netdev=net0,${BEHIND_IOMMU}`],
   ];
 }
 

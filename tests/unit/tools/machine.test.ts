@@ -93,3 +93,36 @@ test("what is quoted comes back whole", () => {
     }),
   );
 });
+
+test("a kernel with a RAM disk: laid out behind each other for the hypervisor, loaded by QEMU on the bare machine", () => {
+  const boot = {
+    hostImage: { file: "/Image", bytes: 31 * 1024 * 1024 + 1 },
+    initrd: { file: "/initrd", bytes: 100 },
+    arguments: "quiet",
+  };
+  const machine = { ...DEFAULT_MACHINE, iommu: false };
+  const hosted = qemuArguments(machine, { ...boot, hypervisor: "/salus.elf" });
+  assert.deepEqual(valuesOf(hosted, "-device"), [
+    "guest-loader,addr=0xc0200000,kernel=/Image",
+    "guest-loader,addr=0xc2200000,initrd=/initrd",
+  ]);
+  assert.deepEqual(valuesOf(hosted, "-kernel"), ["/salus.elf"]);
+  assert(hosted.includes("-no-reboot"));
+  const bare = qemuArguments(machine, { ...boot, reboots: true });
+  assert.deepEqual([valuesOf(bare, "-kernel"), valuesOf(bare, "-initrd")], [["/Image"], ["/initrd"]]);
+  assert.deepEqual(valuesOf(bare, "-append"), ["quiet"]);
+  assert(!bare.includes("-no-reboot"));
+});
+
+test("disks and the network are behind the IOMMU", () => {
+  const disks = [{ file: "/a,b.img", format: "raw" } as const, { file: "/c", format: "qcow2" } as const];
+  const args = qemuArguments({ ...DEFAULT_MACHINE, iommu: false }, { hypervisor: "/salus.elf", disks, sshPort: 7722 });
+  assert.deepEqual(valuesOf(args, "-drive"), [
+    "if=none,id=disk0,format=raw,file=/a,,b.img",
+    "if=none,id=disk1,format=qcow2,file=/c",
+  ]);
+  assert.deepEqual(valuesOf(args, "-netdev"), ["user,id=net0,hostfwd=tcp:127.0.0.1:7722-:22"]);
+  const devices = valuesOf(args, "-device");
+  assert.equal(devices.length, 3);
+  for (const device of devices) assert.match(device, /^virtio-(blk|net)-pci,.*,iommu_platform=on,disable-legacy=on$/);
+});

@@ -1,6 +1,6 @@
 import { buildHypervisorOnly } from "../../artifacts.ts";
 import { UsageError } from "../../failure.ts";
-import { linuxBoot } from "../../linux/boot.ts";
+import { buildrootChoice, debianChoice, linuxBoot, type LinuxChoice } from "../../linux/boot.ts";
 import { sshKey } from "../../linux/ssh-key.ts";
 import { qemuArguments, type Boot, type Machine } from "../../qemu/machine.ts";
 import { Presenter } from "../../qemu/presenter.ts";
@@ -14,13 +14,22 @@ import { progress } from "../report.ts";
 const DEFAULT_SSH_PORT = 7722;
 const GDB_PORT = 1234;
 
+/** What runs: a kernel with the small system, or with a disk that has one of its own. */
+export type LinuxKind = "linux" | "debian" | "buildroot";
+
 /**
- * `salus run linux`: a kernel under Salus, or on the bare machine, with this terminal as its console; with --check the self-test
+ * `salus run linux`, `debian` and `buildroot`: a kernel under Salus, or on the bare machine, with this terminal as its console; with --check the self-test
  * of the small system, shown like any test.
  *
  * @returns true if all went well
  */
-export async function runLinux(flags: LinuxFlags, environment: NodeJS.ProcessEnv = process.env): Promise<boolean> {
+export async function runLinux(
+  kind: LinuxKind,
+  flags: LinuxFlags,
+  environment: NodeJS.ProcessEnv = process.env,
+): Promise<boolean> {
+  if (flags.check && kind !== "linux")
+    throw new UsageError("the self-test is part of the small system: run linux --check");
   if (flags.guestImage !== undefined)
     throw new UsageError("--guest-image is for tellus; a kernel is given by --kernel");
   if (flags.record !== undefined)
@@ -31,10 +40,12 @@ export async function runLinux(flags: LinuxFlags, environment: NodeJS.ProcessEnv
     qemu: qemuChoice(flags),
     log: progress,
   });
+  const disk = diskFor(kind, environment);
   const boot: Boot = await linuxBoot(
     {
-      kernel: flags.kernel ?? environment["LINUX"],
-      initrd: flags.initrd,
+      ...disk,
+      kernel: flags.kernel ?? (environment["LINUX"] || disk.kernel),
+      initrd: flags.initrd ?? disk.initrd,
       append: flags.append,
       hostMemoryMiB: flags.hostMemory,
       check: flags.check ? { harts: machine.harts, hotplug: 1 } : undefined,
@@ -47,6 +58,19 @@ export async function runLinux(flags: LinuxFlags, environment: NodeJS.ProcessEnv
   const sshPort = flags.sshPort ?? (flags.check ? 0 : DEFAULT_SSH_PORT);
   if (sshPort !== 0) boot.sshPort = sshPort;
   return flags.check ? checkLinux(tools.qemu!, machine, boot, flags) : useLinux(tools.qemu!, machine, boot, flags);
+}
+
+/** The system's disk, and what comes with it. */
+function diskFor(kind: LinuxKind, environment: NodeJS.ProcessEnv): Pick<LinuxChoice, "disk" | "kernel" | "initrd"> {
+  if (kind === "linux") return {};
+  if (kind === "buildroot") {
+    const choice = environment["BUILDROOT"];
+    if (!choice) throw new UsageError("BUILDROOT has to name a Buildroot tree with its build, or an image of its root");
+    return buildrootChoice(choice);
+  }
+  const choice = environment["DEBIAN"];
+  if (!choice) throw new UsageError("DEBIAN has to name a disk image, or a folder with image.qcow2 and initrd");
+  return debianChoice(choice);
 }
 
 /** Runs the self-test and shows it. */
