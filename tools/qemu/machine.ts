@@ -24,7 +24,7 @@ const BEHIND_IOMMU = "iommu_platform=on,disable-legacy=on";
 const INITRD_ALIGNMENT = 2 * MIB;
 
 /** Interrupt controllers: an IMSIC with five guest interrupt files on each hart. */
-const DEFAULT_AIA = "aplic-imsic,aia-guests=5";
+export const DEFAULT_AIA = "aplic-imsic,aia-guests=5";
 /** The PCI identity by which the original Salus finds its IOMMU. */
 const IOMMU_DEVICE = "riscv-iommu-pci,vendor-id=0x1efd,device-id=0xedf1";
 

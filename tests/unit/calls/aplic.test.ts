@@ -176,7 +176,7 @@ describe("registers of the APLIC", () => {
 
   test("are not there without an IMSIC, guest files or a sane description", async () => {
     const odd = (change: TreeNode["properties"]): Uint8Array => {
-      const tree = machineTree(machineOptions({ harts: [0, 1] }), new Imsic(2, 3));
+      const tree = machineTree(machineOptions({ harts: [0, 1] }), new Imsic(2, 3, 255));
       const soc = tree.children.find(({ name }) => name === "soc")!;
       const aplic = soc.children.find(({ name }) => name === "interrupt-controller@d000000")!;
       Object.assign(aplic.properties, change);

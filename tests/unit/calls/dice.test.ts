@@ -32,7 +32,7 @@ const handover = (chain: Uint8Array[] = CHAIN): Buffer =>
 /** A machine whose firmware has left `content` at ADDRESS. */
 async function machineWith(content: Uint8Array, size = 0x4000): Promise<Machine> {
   const options = machineOptions({});
-  const tree = machineTree(options, new Imsic(1, options.guestFiles!));
+  const tree = machineTree(options, new Imsic(1, options.guestFiles!, options.interruptIdentities));
   const reserved = tree.children.find(({ name }) => name === "reserved-memory")!;
   const properties = { compatible: "google,open-dice", reg: cells64(ADDRESS, size), "no-map": [] };
   reserved.children.push(treeNode("dice@81000000", properties));
