@@ -274,7 +274,11 @@ describe("device trees that do not tell the truth", () => {
   type Change = (bridge: TreeNode, soc: TreeNode) => void;
   const boots = async (change: Change): Promise<{ machine: Machine; host: PciHostDriver }> => {
     const options = machineOptions({ pci: [PLAIN] });
-    const tree = machineTree(options, new Imsic(options.harts.length, 3, options.interruptIdentities), new PciHost([PLAIN], 8));
+    const tree = machineTree(
+      options,
+      new Imsic(options.harts.length, 3, options.interruptIdentities),
+      new PciHost([PLAIN], 8),
+    );
     const soc = tree.children.find(({ name }) => name === "soc")!;
     change(
       soc.children.find(({ name }) => name.startsWith("pci@"))!,
