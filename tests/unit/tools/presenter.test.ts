@@ -142,3 +142,12 @@ test("steps of the same name, nested steps and results without a beginning are c
   );
   assert.deepEqual(shortcomings(reader, ENDED), [`"Tellus - All OK" was not seen`]);
 });
+
+test("evidence is shown by the number of its bytes, and as it is with --plain", () => {
+  const lines = ["EVIDENCE: nonce 00ff", "EVIDENCE: chain 0102", "EVIDENCE: chain 03", "EVIDENCE: end"];
+  const { shown } = present([...WELL.slice(0, 12), ...lines, ...WELL.slice(12)]);
+  assert(shown.some((line) => line.includes("evidence for the verifier: nonce 2 bytes, chain 3 bytes")));
+  assert(!shown.some((line) => line.includes("EVIDENCE")));
+  const raw = present([...WELL.slice(0, 12), ...lines, ...WELL.slice(12)], {}, { raw: true });
+  for (const line of lines) assert(raw.shown.includes(line));
+});
