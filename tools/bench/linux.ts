@@ -5,7 +5,7 @@ import { Failure } from "../failure.ts";
 import { CpioArchive } from "../linux/cpio.ts";
 import { busyboxProgram } from "../linux/initramfs.ts";
 import { debianKernel, STABLE_SUITE } from "../linux/kernel.ts";
-import { DEFAULT_AIA, DEFAULT_CPU, qemuArguments, type Boot, type Machine } from "../qemu/machine.ts";
+import { DEFAULT_CPU, DEFAULT_MACHINE, qemuArguments, type Boot, type Machine } from "../qemu/machine.ts";
 import { runQemu } from "../qemu/runner.ts";
 import { buildFolder } from "../repository.ts";
 import { CLOSE_MARK, markerProgram, OPEN_MARK } from "./marker-program.ts";
@@ -69,7 +69,7 @@ export async function countLinux(
     cpu: DEFAULT_CPU,
     numaNodes: 1,
     iommu: false,
-    aia: DEFAULT_AIA,
+    aia: DEFAULT_MACHINE.aia,
     extraArguments: [
       ...["-icount", "shift=0,sleep=off", "-seed", "1", "-rtc", "base=2026-01-01,clock=vm"],
       ...pluginArguments(plugin, output, REGIONS),
