@@ -1,3 +1,4 @@
+import { AccessChecker } from "./access-checker.ts";
 import { Aplic } from "./aplic.ts";
 import { Clock } from "./clock.ts";
 import { machineTreeBlob } from "./device-tree-builder.ts";
@@ -75,6 +76,8 @@ export class Machine {
   entries = 0;
   /** What ended the machine, if anything did. */
   ended: MachineEnded | undefined;
+  /** Of the checked flavour of the hypervisor. */
+  readonly accessChecker: AccessChecker | undefined;
   /** Called after each entry into the hypervisor. */
   readonly afterEntry: ((hart: Hart) => void)[] = [];
 
@@ -149,10 +152,22 @@ export class Machine {
       setup.door ?? (() => ({})),
     );
     checkImports(setup.module, door.functions, declaredPrimitives());
+    if (AccessChecker.isAskedBy(setup.module.wasm)) {
+      this.accessChecker = new AccessChecker({
+        memory: this.memory,
+        image: this.image,
+        root: () => this.#rootRecord(),
+      });
+      Object.assign(door.functions, this.accessChecker.watch(door.functions));
+    }
     this.#threadPointer = door.threadPointer;
     const panic = (...args: bigint[]): void => void this.#exports.panicAssert(...args);
     const instance = new WebAssembly.Instance(setup.module.wasm, {
-      env: { memory: this.memory.wasmMemory, abort: setup.panics ? panic : abortImport(this.memory) },
+      env: {
+        memory: this.memory.wasmMemory,
+        abort: setup.panics ? panic : abortImport(this.memory),
+        ...this.accessChecker?.imports,
+      },
       hw: door.functions,
     });
     this.#exports = instance.exports as unknown as HypervisorExports;
@@ -198,6 +213,12 @@ export class Machine {
     const root = boot.record.follow("root", "root");
     if (!root) throw new MisuseError("the hypervisor has no root record yet");
     return root;
+  }
+
+  /** Undefined as long as the boot hart has no record of its own. */
+  #rootRecord(): RecordView | undefined {
+    const { threadPointer, record } = this.hart(this.options.bootHart);
+    return threadPointer === 0n ? undefined : record.follow("root", "root");
   }
 
   /** What went to the console, by the firmware or the UART itself. */
@@ -356,6 +377,7 @@ export class Machine {
     this.#threadPointer.value = hart.threadPointer;
     this.entries++;
     this.#pauses = 0;
+    this.accessChecker?.begin(name);
     try {
       return this.#exports[name](...args);
     } catch (error) {
