@@ -41,12 +41,14 @@ export function sendRequest(hart: Hart, requests: u64): void {
 }
 
 /**
- * Asks the hart that runs `vcpu`. Only sensible if its state was Running after a message was posted to it: a hart that is just entering it
+ * Asks the hart that runs `vcpu`, or that was the last to do so; false if none ever did. Only sensible if its state was Running after a message was posted to it: a hart that is just entering it
  * may not have said so yet, but sees the message then.
  */
-export function sendRequestToRunner(root: Root, vcpu: Vcpu, requests: u64): void {
+export function sendRequestToRunner(root: Root, vcpu: Vcpu, requests: u64): bool {
   const index = read32(changetype<usize>(vcpu) + offsetof<Vcpu>("hartIndex"));
-  if (index < root.hartCount) sendRequest(root.hart(index), requests);
+  if (index >= root.hartCount) return false;
+  sendRequest(root.hart(index), requests);
+  return true;
 }
 
 /** This hart has taken the interrupt of another one, or of a device of ours; `serveRequests` follows. */

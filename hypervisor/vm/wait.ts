@@ -4,7 +4,13 @@ import { HIE, HIP, IRQ_SSI, IRQ_STI, IRQ_VSSI, SEPC, SIE, SIP, VSIE, VSIP } from
 import { csrClear, csrRead, csrWrite, fence, read64, swap64, write32 } from "../riscv/hw";
 import { exitInterrupt } from "./exit";
 import { isOffered, renewOffer, watchedFileRaised, withdrawOffer } from "./guest-external";
-import { pendingRequests, sendRequestToRunner, serveRequests, takeHostSoftwareInterrupt } from "./hart-messages";
+import {
+  pendingRequests,
+  sendRequest,
+  sendRequestToRunner,
+  serveRequests,
+  takeHostSoftwareInterrupt,
+} from "./hart-messages";
 import { NO_TARGET, nextTarget } from "./hart-mask";
 import { fencesServed, hasMessages, postMessage, serveMessages } from "./messages";
 import { Vcpu, VcpuMessage, VcpuState } from "./vcpu";
@@ -82,9 +88,7 @@ export function fenceAndWait(hart: Hart, caller: Vcpu, mask: u64, base: u64, mes
   // Whoever serves a fence looks for waiting harts afterwards, so the reason has to be visible first.
   fence();
   for (let id = nextTarget(vm, mask, base, 0); id != NO_TARGET; id = nextTarget(vm, mask, base, id + 1)) {
-    const target = changetype<Vcpu>(vm.vcpu(id));
-    postMessage(target, messages);
-    if (target != caller && !fencesServed(target)) sendRequestToRunner(hart.root, target, HartRequest.Fence);
+    postMessage(changetype<Vcpu>(vm.vcpu(id)), messages);
   }
   if (hasMessages(caller)) serveMessages(caller);
   if (!allServed(hart)) return false;
@@ -92,15 +96,31 @@ export function fenceAndWait(hart: Hart, caller: Vcpu, mask: u64, base: u64, mes
   return true;
 }
 
+/**
+ * Whether all fences that this hart waits for are served. If not, the harts that are behind have been asked to say when they are: a vCPU that serves its messages
+ * for another reason (it is being entered, or its own hart's fence is among them) tells nobody.
+ */
 function allServed(hart: Hart): bool {
+  let served = true;
   const vm = hart.vcpu.vm;
   const mask = hart.waitMask;
   const base = hart.waitValue;
   for (let id = nextTarget(vm, mask, base, 0); id != NO_TARGET; id = nextTarget(vm, mask, base, id + 1)) {
     const target = changetype<Vcpu>(vm.vcpu(id));
-    if (target != hart.vcpu && !fencesServed(target)) return false;
+    if (target == hart.vcpu || fencesServed(target)) continue;
+    askForFence(hart, target);
+    served = false;
   }
-  return true;
+  return served;
+}
+
+/** The hart that runs `target` answers when it has served its fences; all do as long as it has not said that it runs it. */
+function askForFence(hart: Hart, target: Vcpu): void {
+  if (sendRequestToRunner(hart.root, target, HartRequest.Fence)) return;
+  for (let i: u64 = 0; i < <u64>hart.root.hartCount; i++) {
+    const other = hart.root.hart(i);
+    if (other != hart) sendRequest(other, HartRequest.Fence);
+  }
 }
 
 function settleRemoteFence(hart: Hart): u32 {

@@ -4,7 +4,8 @@ import { HypervisorState, PAGE, PAGE_STATE_NAMES, PageState } from "./hypervisor
 import { ImageSymbol } from "./image-layout.ts";
 import type { ImageLayout } from "./image-layout.ts";
 import type { PhysicalMemory } from "./physical-memory.ts";
-import { RecordView, recordSize } from "./record-layout.ts";
+import { fieldNames, recordSize } from "./record-layout.ts";
+import type { RecordView } from "./record-layout.ts";
 
 /**
  * What the checked flavour of the hypervisor asks at each plain load and store, and what is asked of its reads through the door.
@@ -28,7 +29,7 @@ export class BadAccess extends HypervisorPanic {
   override name = "BadAccess";
 }
 
-interface Span {
+export interface Span {
   name: string;
   start: number;
   end: number;
@@ -39,23 +40,26 @@ const OWN_STATES: readonly number[] = [PageState.VmState, PageState.Claimed];
 /** Pages that somebody else may write to at any time. */
 const FOREIGN_STATES: readonly number[] = [PageState.Owned, PageState.Shared];
 
-/** Console (devices/console.ts): a head and its buffer. */
-const CONSOLE_BYTES = 64 + 192;
-const WORK_PAGES = 3;
-const MEASUREMENT_BYTES = 8 * 48;
-const FILE_RECORD_BYTES = 64 * 8;
-const IMSIC_BYTES = 16;
+/** Parts of own memory that plain accesses do not touch while the host runs: tables, page records and stacks, and what only boot needs. */
+const NOT_RECORDS = ["gstageRoot", "gstageTablePages", "kernelTablePages", "stacks", "pageRecords", "kernelMap"];
+const BOOT_ONLY = ["layout", "treePlan", "tree"];
+/** While boot runs, accesses from one look for its plan to the next. */
+const LOOKS = 256;
 
 export interface AccessCheckerSetup {
   memory: PhysicalMemory;
   image: ImageLayout;
   /** The hypervisor's root record, undefined before there is one. */
   root: () => RecordView | undefined;
+  /** What own memory is divided into, if another checker has seen boot. */
+  parts?: readonly Span[];
 }
 
 export class AccessChecker {
   /** Accesses that were looked at. */
   accesses = 0;
+  /** What boot has divided own memory into. */
+  parts: readonly Span[] = [];
   readonly #setup: AccessCheckerSetup;
   readonly #image: { start: number; rodata: number; rodataEnd: number; end: number };
   #state: HypervisorState | undefined;
@@ -105,7 +109,7 @@ export class AccessChecker {
     this.#strict = true;
     if (this.#spans.length > 0) return;
     this.#state = new HypervisorState(this.#setup.memory, root);
-    this.#spans = ownObjects(root, this.#state);
+    this.#spans = ownObjects(this.#setup.parts ?? this.parts, this.#state);
   }
 
   /** The door's reads, looked at on their way. */
@@ -157,7 +161,10 @@ export class AccessChecker {
       if (at < rodata) refuse("text");
       return pointer;
     }
-    if (!this.#strict) return pointer;
+    if (!this.#strict) {
+      if (this.parts.length === 0 && this.accesses % LOOKS === 0) this.#lookForPlan();
+      return pointer;
+    }
     if (at < end && at >= rodataEnd) refuse("out of object: stack, or what only boot needs, of the image");
     const state = this.#stateOf(at);
     if (OWN_STATES.includes(state)) {
@@ -173,6 +180,12 @@ export class AccessChecker {
       refuse(`out of object: the pointer is not in ${span.name}`);
     }
     return pointer;
+  }
+
+  /** The plan of memory is gone when boot is over. */
+  #lookForPlan(): void {
+    const plan = this.#setup.root()?.follow("bootPlan", "plan");
+    if (plan) this.parts = partsOf(plan);
   }
 
   #spanAt(at: number): Span | undefined {
@@ -203,32 +216,35 @@ export class AccessChecker {
 
 const VALUE_HOOKS = ["i32", "i64", "f32", "f64"].flatMap((type) => [`load_val_${type}`, `store_val_${type}`]);
 
-/** The records that the root leads to, by address. Those of TVMs lie in pages of their own kind. */
-function ownObjects(root: RecordView, state: HypervisorState): Span[] {
-  const spans: Span[] = [];
-  const add = (name: string, start: number, bytes: number): void => {
-    if (start !== 0) spans.push({ name, start, end: start + bytes });
-  };
+/** What own memory is divided into (boot/own-memory.ts), by address. Records of TVMs lie in pages of their own kind. */
+function partsOf(plan: RecordView): Span[] {
+  const own = plan.follow("own", "own")!;
+  const [start, end] = [plan.number("ownStart"), plan.number("ownEnd")];
+  const parts = fieldNames("own")
+    .map((name) => ({ name, start: own.number(name) }))
+    .filter((part) => part.start >= start && part.start < end)
+    .sort((a, b) => a.start - b.start);
+  return parts.map((part, index) => ({ ...part, end: parts[index + 1]?.start ?? end }));
+}
+
+/** The parts that plain accesses may touch, and in them the single records of arrays whose size is known. */
+function ownObjects(parts: readonly Span[], state: HypervisorState): Span[] {
+  const root = state.root;
+  const records: Span[] = [];
   const array = (name: string, start: number, count: number, bytes: number): void => {
-    for (let i = 0; i < count; i++) add(`${name} ${i}`, start + i * bytes, bytes);
+    for (let i = 0; i < count; i++) {
+      const at = start + i * bytes;
+      records.push({ name: `${name} ${i}`, start: at, end: at + bytes });
+    }
   };
-  const harts = root.number("hartCount");
-  add("the root", root.address, recordSize("root"));
-  add("the table of harts", root.number("harts"), harts * 8);
-  add("the console", root.number("console"), CONSOLE_BYTES);
-  add("the IMSIC's geometry", root.number("imsic"), IMSIC_BYTES);
   array("memory range", root.number("ranges"), root.number("rangeCount"), recordSize("range"));
   array("VM slot", root.number("vmSlots"), root.number("vmSlotCount"), recordSize("slot"));
-  const host = root.follow("host", "vm")!;
-  add("the host's VM", host.address, recordSize("vm"));
-  add("the host's table of vCPUs", host.number("vcpus"), harts * 8);
-  add("the host's measurements", host.number("measurements"), MEASUREMENT_BYTES);
-  state.hartRecords().forEach((hart, index) => {
-    add(`hart record ${index}`, hart.address, recordSize("hart"));
-    add(`work pages of hart ${index}`, hart.number("workPages"), WORK_PAGES * PAGE);
-    add(`file records of hart ${index}`, hart.number("fileRecords"), FILE_RECORD_BYTES);
-    const vcpu = hart.number("hostVcpu");
-    add(`host vCPU ${index}`, vcpu, recordSize("vcpu"));
-  });
-  return spans.sort((a, b) => a.start - b.start);
+  state
+    .hartRecords()
+    .forEach((hart, index) => array(`hart record ${index}, part`, hart.address, 1, recordSize("hart")));
+  records.push({ name: "the root", start: root.address, end: root.address + recordSize("root") });
+  const finer = ["ranges", "vmSlots", "hartRecords", "root"];
+  const refused = new Set([...NOT_RECORDS, ...BOOT_ONLY, ...finer]);
+  const whole = parts.filter(({ name }) => !refused.has(name));
+  return [...records, ...whole].sort((a, b) => a.start - b.start);
 }

@@ -3,7 +3,7 @@ import type { AccessStyle, Operation, SbiResult } from "./guest-script.ts";
 import type { CsrName } from "./csr-numbers.ts";
 import { MisuseError } from "./errors.ts";
 import type { Ending, GuestContext } from "./guest-context.ts";
-import type { Hart } from "./hart.ts";
+import type { Hart, HartState } from "./hart.ts";
 import type { Width } from "./instruction-encoding.ts";
 import type { Machine } from "./machine.ts";
 import { describeOperation } from "./operation-executor.ts";
@@ -12,7 +12,8 @@ import { describeOperation } from "./operation-executor.ts";
  * How an operation that a test gave to a hart came out: it ended (with a result, a trap of the guest, or a new life of the vCPU), or the hart
  * is somewhere else: in another vCPU, or waiting, or off, or asleep in wfi.
  */
-export type Outcome = Ending | { switched: GuestContext } | { halted: "waiting" | "off" } | { sleeping: true };
+export type Outcome =
+  Ending | { switched: GuestContext } | { halted: Exclude<HartState, "guest"> } | { sleeping: true };
 
 /**
  * Drives the guest that is on a hart operation by operation, for tests without scripts: whatever vCPU is there executes what the test says

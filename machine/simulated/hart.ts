@@ -16,9 +16,10 @@ import { Tlb } from "./tlb.ts";
  *                                                                  |  ^
  *                                               user-mode helper <--+--+ (helperTrap)
  *
- * While none of the hypervisor's code runs on it a hart is in a guest, waits for an interrupt, or is off.
+ * While none of the hypervisor's code runs on it a hart is in a guest, waits for an interrupt, or is off. It is seen in the hypervisor only where
+ * entries of several harts are interleaved (interleaver.ts).
  */
-export type HartState = "off" | "guest" | "helper" | "waiting";
+export type HartState = "off" | "guest" | "helper" | "waiting" | "hypervisor";
 
 /** What boot(), bootSecondary() and trap() return (hypervisor/hart.ts). */
 export const Action = { Enter: 0, Wait: 1, Off: 2, Helper: 3 } as const;
@@ -48,9 +49,9 @@ export interface TrapInfo {
   gva?: boolean;
 }
 
-/** Who runs the hypervisor's code for a hart. */
+/** Who runs the hypervisor's code for a hart. Undefined: it has begun, and will call `leave`. */
 export interface HypervisorEntry {
-  (hart: Hart, name: "boot" | "bootSecondary" | "trap" | "helperTrap", args: bigint[]): number;
+  (hart: Hart, name: "boot" | "bootSecondary" | "trap" | "helperTrap", args: bigint[]): number | undefined;
 }
 
 export class Hart {
@@ -179,7 +180,16 @@ export class Hart {
     if (this.record.word("state") === ONLINE) this.record.set("state", HALTED);
   }
 
-  #follow(action: number): void {
+  /** The entry that had begun is over. */
+  leave(action: number): void {
+    this.#follow(action);
+  }
+
+  #follow(action: number | undefined): void {
+    if (action === undefined) {
+      this.state = "hypervisor";
+      return;
+    }
     if (action === Action.Enter) return this.#enterContext();
     if (action === Action.Helper) return this.#enterHelper();
     if (action === Action.Wait) {

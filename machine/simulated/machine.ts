@@ -3,7 +3,7 @@ import { Aplic } from "./aplic.ts";
 import { Clock } from "./clock.ts";
 import { machineTreeBlob } from "./device-tree-builder.ts";
 import { DeviceBus, ImsicDevice, TestFinisher, Uart } from "./devices.ts";
-import type { DoorReplacement } from "./door.ts";
+import type { DoorFunctions, DoorReplacement } from "./door.ts";
 import { abortImport, checkImports, describeFailure, makeDoor } from "./door.ts";
 import { Deadlock, MachineEnded, MachineFault, MisuseError } from "./errors.ts";
 import { Firmware, HartStopped } from "./firmware.ts";
@@ -76,12 +76,17 @@ export class Machine {
   entries = 0;
   /** What ended the machine, if anything did. */
   ended: MachineEnded | undefined;
+  /** Plays entries into the hypervisor little by little, in place of the machine, which plays each at once. */
+  entryPlayer: EntryPlayer | undefined;
+  /** The functions of the door, without those that look at accesses. */
+  readonly door: DoorFunctions;
   /** Of the checked flavour of the hypervisor. */
   readonly accessChecker: AccessChecker | undefined;
   /** Called after each entry into the hypervisor. */
   readonly afterEntry: ((hart: Hart) => void)[] = [];
 
   readonly #exports: HypervisorExports;
+  readonly #module: HypervisorModule;
   readonly #threadPointer: { value: unknown };
   readonly #guests: GuestRegistry;
   readonly #progress: GuestProgress;
@@ -152,6 +157,7 @@ export class Machine {
       setup.door ?? (() => ({})),
     );
     checkImports(setup.module, door.functions, declaredPrimitives());
+    this.door = { ...door.functions };
     if (AccessChecker.isAskedBy(setup.module.wasm)) {
       this.accessChecker = new AccessChecker({
         memory: this.memory,
@@ -160,6 +166,7 @@ export class Machine {
       });
       Object.assign(door.functions, this.accessChecker.watch(door.functions));
     }
+    this.#module = setup.module;
     this.#threadPointer = door.threadPointer;
     const panic = (...args: bigint[]): void => void this.#exports.panicAssert(...args);
     const instance = new WebAssembly.Instance(setup.module.wasm, {
@@ -217,8 +224,10 @@ export class Machine {
 
   /** Undefined as long as the boot hart has no record of its own. */
   #rootRecord(): RecordView | undefined {
-    const { threadPointer, record } = this.hart(this.options.bootHart);
-    return threadPointer === 0n ? undefined : record.follow("root", "root");
+    // The boot hart gets a record of its own in the middle of its first entry.
+    const executing = this.#executing.length > 0;
+    const record = executing ? (this.#threadPointer.value as bigint) : this.hart(this.options.bootHart).threadPointer;
+    return record === 0n ? undefined : new RecordView(this.memory, "hart", record).follow("root", "root");
   }
 
   /** What went to the console, by the firmware or the UART itself. */
@@ -267,7 +276,7 @@ export class Machine {
 
   /** Whether a step of the hart does anything now. */
   canStep(hart: Hart): boolean {
-    if (this.ended) return false;
+    if (this.ended || hart.state === "hypervisor") return false;
     if (hart.state === "off") return hart.startPending !== undefined;
     if (hart.pendingInterrupt() !== undefined) return true;
     if (hart.state === "waiting") return false;
@@ -315,7 +324,7 @@ export class Machine {
    * machine with MachineEnded, or halts the hart.
    */
   failInHypervisor(hart: Hart, failure: HypervisorFailure): void {
-    let action: number;
+    let action: number | undefined;
     switch (failure.kind) {
       case "trap": {
         const { scause, sepc, stval, sp, ra } = failure;
@@ -368,7 +377,13 @@ export class Machine {
   // ---- the hypervisor
 
   /** Executes an export in the name of the hart; returns the Action. */
-  #enter(hart: Hart, name: string, args: (bigint | number)[]): number {
+  #enter(hart: Hart, name: string, args: (bigint | number)[]): number | undefined {
+    if (this.entryPlayer) {
+      if (hart.state === "guest") this.contextOf(hart).hart = undefined;
+      this.entries++;
+      this.entryPlayer.enter(hart, name, args as bigint[]);
+      return undefined;
+    }
     if (this.#executing.includes(hart)) throw new Deadlock(`hart ${hart.id} is in the hypervisor already`);
     // Its registers are in its record now, as far as trap.S saves them.
     if (hart.state === "guest") this.contextOf(hart).hart = undefined;
@@ -391,8 +406,31 @@ export class Machine {
     }
   }
 
+  /** Does something in the name of a hart, as the door does it while that hart executes the hypervisor. */
+  inNameOf<T>(hart: Hart, work: () => T): T {
+    this.#executing.push(hart);
+    try {
+      return work();
+    } finally {
+      this.#executing.pop();
+    }
+  }
+
+  /** An entry that `entryPlayer` began is over. */
+  entryOver(hart: Hart, action: number): void {
+    hart.leave(action);
+    this.#afterEntry(hart);
+  }
+
+  /** The hypervisor once more on the same memory, with a door of its own. */
+  instantiate(door: DoorFunctions, environment: DoorFunctions): Record<string, (...args: bigint[]) => unknown> {
+    const env = { memory: this.memory.wasmMemory, abort: abortImport(this.memory), ...environment };
+    return new WebAssembly.Instance(this.#module.wasm, { env, hw: door }).exports as never;
+  }
+
   /** A hart has left the hypervisor: the guest that it comes back to may be another one. */
   #afterEntry(hart: Hart): void {
+    if (hart.state === "hypervisor") return;
     if (hart.state === "guest") this.#progress.arrive(hart);
     for (const callback of this.afterEntry) callback(hart);
   }
@@ -451,6 +489,11 @@ export class Machine {
     this.clock.now = state.now;
     this.ended = state.ended;
   }
+}
+
+/** Executes entries so that other harts take steps meanwhile, and says `entryOver` when one is. */
+export interface EntryPlayer {
+  enter(hart: Hart, name: string, args: bigint[]): void;
 }
 
 const ACTION_OFF = 2;

@@ -53,6 +53,8 @@ const layouts = {
   range: layoutOf("memory/page-map", "MemoryRange"),
   iommu: layoutOf("devices/iommu/iommu", "Iommu"),
   region: layoutOf("memory/regions", "Region"),
+  plan: layoutOf("boot/memory-plan", "MemoryPlan"),
+  own: layoutOf("boot/own-memory", "OwnMemory"),
 };
 
 export type RecordKind = keyof typeof layouts;
@@ -62,6 +64,11 @@ export function fieldOffset(kind: RecordKind, name: string): number {
   const field = (layouts[kind] as Record<string, Field | undefined>)[name];
   if (!field) throw new Error(`a ${kind} record has no field ${name}`);
   return field.offset;
+}
+
+/** Names of the fields of a record. */
+export function fieldNames(kind: RecordKind): string[] {
+  return Object.keys(layouts[kind]);
 }
 
 /** Bytes from one record of an array to the next. */

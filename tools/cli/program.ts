@@ -19,6 +19,7 @@ import type { GdbFlags } from "./commands/gdb.ts";
 import type { MeasureFlags } from "./commands/measure.ts";
 import type { LinuxKind } from "./commands/run-linux.ts";
 import type { MutantFlags } from "./commands/mutants.ts";
+import type { RaceFlags } from "./commands/race.ts";
 import type { ReplayFlags } from "./commands/replay.ts";
 import type { TestFlags } from "./commands/test.ts";
 import type { VerifyFlags } from "./commands/verify.ts";
@@ -45,6 +46,7 @@ export interface Commands {
   fuzz(flags: FuzzFlags): Outcome;
   explore(flags: ExploreFlags): Outcome;
   fuzzEvidence(flags: EvidenceFuzzFlags): Outcome;
+  race(flags: RaceFlags): Outcome;
   bench(flags: BenchFlags): Outcome;
   benchLinux(flags: BenchFlags): Outcome;
   check(flags: { plain?: boolean }): Outcome;
@@ -66,6 +68,7 @@ const COMMANDS: Commands = {
   fuzz: async (flags) => (await import("./commands/fuzz.ts")).fuzzHypervisor(flags),
   explore: async (flags) => (await import("./commands/explore.ts")).exploreHypervisor(flags),
   fuzzEvidence: async (flags) => (await import("./commands/fuzz-evidence.ts")).fuzzVerifier(flags),
+  race: async (flags) => (await import("./commands/race.ts")).race(flags),
   bench: async (flags) => (await import("./commands/bench.ts")).bench(flags),
   benchLinux: async (flags) => (await import("./commands/bench-linux.ts")).benchLinux(flags),
   check: async (flags) => (await import("./commands/check.ts")).check(flags),
@@ -239,6 +242,16 @@ function describe(commands: Commands, done: (outcome: boolean) => void): Command
     .option("--pairs", "list every pair of situation and event that occurred")
     .option("--json", "one line of JSON at the end")
     .action(async (flags: ExploreFlags) => done(await commands.explore(flags)));
+
+  program
+    .command("race")
+    .description("let several harts be in the hypervisor at the same time, in orders that follow from seeds")
+    .addOption(number("--harts <n>", "harts", 3, 2))
+    .addOption(number("--seconds <n>", "how long", 60, 1))
+    .addOption(number("--seed <n>", "the first seed", 1, 0))
+    .addOption(new Option("--runs <n>", "how many seeds, in place of a time").argParser(wholeNumber(1)))
+    .option("--json", "one line of JSON at the end")
+    .action(async (flags: RaceFlags) => done(await commands.race(flags)));
 
   program
     .command("coverage")

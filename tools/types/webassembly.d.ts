@@ -7,7 +7,7 @@ declare namespace WebAssembly {
   type ExternalKind = "function" | "global" | "memory" | "table" | "tag";
   type ExportValue = ((...args: never[]) => unknown) | Memory | Global | Table;
   type Exports = Record<string, ExportValue>;
-  type ImportValue = ((...args: never[]) => unknown) | Memory | Global | Table | number | bigint;
+  type ImportValue = ((...args: never[]) => unknown) | Suspending | Memory | Global | Table | number | bigint;
   type Imports = Record<string, Record<string, ImportValue>>;
 
   interface MemoryDescriptor {
@@ -45,6 +45,13 @@ declare namespace WebAssembly {
     constructor(module: Module, imports?: Imports);
     readonly exports: Exports;
   }
+
+  /** An import whose promise suspends the module's stack (JavaScript Promise Integration). */
+  class Suspending {
+    constructor(work: (...args: never[]) => Promise<unknown>);
+  }
+  /** The export, on a stack that can be suspended. */
+  function promising(exported: (...args: never[]) => unknown): (...args: bigint[]) => Promise<unknown>;
 
   class RuntimeError extends Error {}
   class CompileError extends Error {}
