@@ -87,7 +87,18 @@ for (const flavour of ["release", "debug"] as const) {
       verdicts.forEach((verdict, i) => assert.equal(verdict, i % 2 === 0 ? "verified" : "refused"));
     });
 
-    test("nothing secret is left on the stack", () => {
+    test("keys and signatures take the same number of instructions for all seeds", () => {
+      assert.equal(named("equal-sign").length, 8);
+      for (const name of ["public-key", "equal-sign"]) {
+        assert.equal(new Set(named(name).map(({ instructions }) => instructions)).size, 1, name);
+      }
+    });
+
+    test("nothing secret is left in scratch and on the stack", () => {
+      assert.deepEqual(
+        named("left-in-scratch").map(({ instructions }) => instructions),
+        [0, 0, 0, 0, 0],
+      );
       assert.deepEqual(
         named("left-on-stack").map(({ instructions }) => instructions),
         [0, 0, 0, 0, 0],

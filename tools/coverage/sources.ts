@@ -10,7 +10,7 @@ import { instrument, presentProbes, type Unit } from "./instrument.ts";
 
 /** Everything that can be part of the hypervisor, by name relative to the repository. */
 export function hypervisorSources(): Map<string, string> {
-  const files = globSync(["hypervisor/**/*.ts", "crypto/**/*.ts"], { cwd: repository }).sort();
+  const files = globSync(["hypervisor/**/*.ts", "crypto/**/*.ts", "umode/**/*.ts"], { cwd: repository }).sort();
   return new Map(files.map((file) => [file, readFileSync(path.join(repository, file), "utf8")]));
 }
 

@@ -1,4 +1,4 @@
-import { ed25519PublicKey, ed25519Sign, ed25519Verify } from "../../crypto/ed25519";
+import { ED25519_SCRATCH, ed25519PublicKey, ed25519Sign, ed25519Verify } from "../../crypto/ed25519";
 import { hkdf } from "../../crypto/hkdf";
 import { hmacSha512 } from "../../crypto/hmac";
 import { sha384Init, Sha512State, sha512Final, sha512Init, sha512Update } from "../../crypto/sha512";
@@ -72,6 +72,7 @@ export function main(_hartId: u64, _opaque: u64): void {
   hash("sha384-zknh", Sha512Variant.Zknh, 4152);
   keyed();
   signatures();
+  constantTime();
   putText("done\n");
   powerOff();
 }
@@ -115,6 +116,7 @@ function signatures(): void {
     instructions = csrRead(INSTRET) - begin;
     const leftBySigning = secretsOnStack();
     report("sign", <u64>s, instructions, 64);
+    report("left-in-scratch", <u64>s, wordsIn(scratch, <usize>ED25519_SCRATCH), 0);
     report("left-on-stack", <u64>s, left + leftBySigning, 0);
     begin = csrRead(INSTRET);
     const valid = ed25519Verify(publicKey, room(INPUT), <u64>s, room(OUTPUT), scratch);
@@ -178,11 +180,25 @@ function secretsOnStack(): u64 {
 
 /** How many words below the stack pointer are not zero. Leaves nothing there. */
 function wordsOnStack(): u64 {
-  const top = stackPointer();
-  let found: u64 = 0;
-  for (let at = top - SEARCHED; at < top; at += 8) found += load<u64>(at) != 0 ? 1 : 0;
+  const found = wordsIn(stackPointer() - SEARCHED, SEARCHED);
   clearBelowStack();
   return found;
+}
+
+function wordsIn(start: usize, length: usize): u64 {
+  let found: u64 = 0;
+  for (let at = start; at < start + length; at += 8) found += load<u64>(at) != 0 ? 1 : 0;
+  return found;
+}
+
+/** Signatures of one message with several keys: they have to take the same number of instructions. */
+function constantTime(): void {
+  for (let s: usize = 0; s < 8; s++) {
+    ed25519PublicKey(room(INPUT) + 32 * s, room(PUBLIC_KEY), room(SCRATCH));
+    const begin = csrRead(INSTRET);
+    ed25519Sign(room(INPUT) + 32 * s, room(PUBLIC_KEY), room(INPUT), 100, room(OUTPUT), room(SCRATCH));
+    report("equal-sign", <u64>s, csrRead(INSTRET) - begin, 0);
+  }
 }
 
 function powerOff(): void {
