@@ -152,6 +152,9 @@ export const enum Action {
   Helper = 3,
 }
 
+/** Value of Hart.entered while the machine's callee-saved registers belong to nobody: odd, so they are not stored, and no context has it. */
+export const NOBODY_ENTERED: usize = 1;
+
 /** No VM: value of Hart.enteredVm while translations of no VM are entered. */
 export const NO_VM: u64 = ~0;
 

@@ -8,6 +8,7 @@ export const REGISTERS = 8;
 
 /** Bits of the flags in register 1. */
 export const CONFIGURATION_DEVELOPMENT_ROOT = 1n;
+export const CONFIGURATION_RECORDING = 2n;
 
 /** A register: 48 zero bytes, extended by d := SHA-384(d || data). */
 export class MeasurementRegister {

@@ -36,6 +36,8 @@ const DIGEST: u64 = 48;
 
 /** Bit of the configuration that register 1 holds. */
 const CONFIG_DEVELOPMENT_ROOT: u64 = 1;
+/** The build that records what it reads (machine/riscv/recorder.h): it keeps no secret. */
+const CONFIG_RECORDING: u64 = 2;
 
 /** Bytes for `initPlatform`, 8-byte aligned. */
 export function platformBytes(): u64 {
@@ -84,7 +86,9 @@ export function measurePlatform(root: Root, platform: Platform, scratch: u64): v
   sha512Final(state, <usize>data);
   extendRegister(platform.registers, state, data, DIGEST);
 
-  write64(data, platform.development != 0 ? CONFIG_DEVELOPMENT_ROOT : 0);
+  let flags: u64 = platform.development != 0 ? CONFIG_DEVELOPMENT_ROOT : 0;
+  if (imageAddress(ImageSymbol.RecordLog) != imageAddress(ImageSymbol.End)) flags |= CONFIG_RECORDING;
+  write64(data, flags);
   write64(data + 8, root.features);
   extendRegister(platform.registers + <usize>DIGEST, state, data, 16);
 }

@@ -1,4 +1,4 @@
-import { Action, Hart, HartRequest } from "../hart";
+import { Action, Hart, HartRequest, NOBODY_ENTERED } from "../hart";
 import { enterAddressSpace, leaveAddressSpace } from "../memory/fence";
 import { HIE, HIP, IRQ_SSI, IRQ_STI, IRQ_VSSI, SEPC, SIE, SIP, VSIE, VSIP } from "../riscv/csr";
 import { csrClear, csrRead, csrWrite, fence, read64, swap64, write32 } from "../riscv/hw";
@@ -160,6 +160,8 @@ function settleStopped(hart: Hart): u32 {
 export function startHostVcpu(hart: Hart, pc: u64, opaque: u64): void {
   const host = hart.hostVcpu;
   resetVcpu(host, pc, opaque);
+  // What is in the machine are callee-saved registers of its last life.
+  hart.entered = NOBODY_ENTERED;
   write32(hart.waitReasonAddress(), WaitReason.None);
   startHost(hart, host);
 }

@@ -220,11 +220,11 @@ export const PAGE_FAULTS: NamedFault[] = [
   },
   {
     id: "large-page-not-contiguous",
-    file: "memory/claims",
-    from: "      ok = contiguousFrom(hart, count, expected);\n",
+    file: "sbi/covh/range-call",
+    from: "    if (!contiguousFrom(hart, count, caller.rangeNext)) return false;\n",
     to: "",
     description: "a large page of the TVM covers memory that is not the one that was given",
-    caughtBy: "call tests, checker",
+    caughtBy: "none: see survivors.json",
   },
   {
     id: "shared-large-page-not-contiguous",

@@ -64,9 +64,15 @@ for (const guestFiles of [3, undefined]) {
       test("a hart that stops can be started again, and finds nothing of its earlier life", () => {
         host.restore("together");
         for (const csr of ["stvec", "sscratch", "sepc", "senvcfg"] as const) second.writeCsr(csr, 0x40);
+        // Those that every trap saves, and (by another trap than a call) those that only some do.
+        for (let register = 1; register < 32; register++) second.hart.registers[register] = 0x5ec2e7n;
+        assert.equal(second.trapOf(operations.load(0x1000, 8)).cause, 5);
         assert.deepEqual(second.perform(operations.ecall(Eid.hsm, Hsm.stop)), { halted: "waiting" });
         assert.equal(status(1), 1n);
         startHart(1, 0x77);
+        const kept = [...second.hart.registers.keys()].filter((register) => second.hart.registers[register] !== 0n);
+        assert.deepEqual(kept, [10, 11], "registers with anything in them");
+        assert.deepEqual([...second.hart.registers.slice(10, 12)], [1n, 0x77n]);
         for (const csr of ["stvec", "sscratch", "sepc", "senvcfg"] as const) assert.equal(second.readCsr(csr), 0n);
       });
 
