@@ -223,9 +223,11 @@ for (const guestFiles of [3, undefined]) {
       test("two harts that fence each other both go on", () => {
         host.restore("together");
         const call = operations.ecall(Eid.rfence, Rfence.fenceI, 0, EVERY);
+        third.hart.instructionFences = 0;
         assert.deepEqual(host.perform(call), { halted: "waiting" });
         assert.deepEqual(second.perform(call), { halted: "waiting" });
         third.step();
+        assert(third.hart.instructionFences > 0, "the hart that is told to executes fence.i");
         for (let i = 0; i < 6; i++) [host, second].forEach((driver) => driver.step());
         assert.deepEqual(host.resume(), { done: { error: 0n, value: 0n } });
         assert.deepEqual(second.resume(), { done: { error: 0n, value: 0n } });

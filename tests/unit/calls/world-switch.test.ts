@@ -203,3 +203,15 @@ test("no page table of a guest can be walked while hgatp changes", async () => {
   assert(seen.length >= 2);
   assert(seen.every((vsatp) => vsatp === 0n));
 });
+
+test("instructions that were fetched in one world are not executed in another", async () => {
+  const host = await CoveHost.boot();
+  const tvm = host.buildTvm();
+  host.registerNacl();
+  host.hart.instructionFences = 0;
+  host.enter(tvm);
+  assert(host.hart.instructionFences > 0, "fence.i on the way into the TVM");
+  host.hart.instructionFences = 0;
+  host.leaveTvm();
+  assert(host.hart.instructionFences > 0, "fence.i on the way back");
+});
