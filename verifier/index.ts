@@ -12,3 +12,4 @@ export { readPolicy, type Policy } from "./policy.ts";
 export { readEvidenceFile } from "./evidence-file.ts";
 export { CHECKS, Refusal, type CheckName } from "./refusal.ts";
 export * from "./measurement.ts";
+export { replayMeasurementLog, type ReplayedLog } from "./measurement-log.ts";

@@ -7,7 +7,13 @@ import { after, before, describe, test } from "node:test";
 import { buildArtifacts, type Flavour } from "../../tools/artifacts.ts";
 import { pem } from "../../tools/dice/index.ts";
 import { packHostImage } from "../../tools/image/host-image.ts";
-import { askForEvidence, guestPolicy, nonceArgument, type AskedEvidence } from "../../tools/qemu/asked-evidence.ts";
+import {
+  askForEvidence,
+  guestPolicy,
+  isLogged,
+  nonceArgument,
+  type AskedEvidence,
+} from "../../tools/qemu/asked-evidence.ts";
 import { addHandover, provisionDevice, type ProvisionedDevice } from "../../tools/qemu/dice.ts";
 import { locateQemu } from "../../tools/qemu/locate.ts";
 import { DEFAULT_MACHINE, qemuArguments } from "../../tools/qemu/machine.ts";
@@ -39,6 +45,10 @@ const policy = readPolicy(JSON.stringify(guestPolicy(readFileSync(hypervisor), r
 
 /** Boots up to the first evidence; without a device there is no handover. */
 async function evidenceOf(hostImage: string, asked: AskedEvidence, device?: ProvisionedDevice): Promise<Evidence[]> {
+  return readEvidenceFile(Buffer.from(await consoleOf(hostImage, asked, device)));
+}
+
+async function consoleOf(hostImage: string, asked: AskedEvidence, device?: ProvisionedDevice): Promise<string> {
   const image = { file: hostImage, bytes: statSync(hostImage).size };
   const boot = { hypervisor, hostImage: image, arguments: nonceArgument(asked) };
   const result = await runQemu({
@@ -52,13 +62,15 @@ async function evidenceOf(hostImage: string, asked: AskedEvidence, device?: Prov
     result.lines.some((line) => line.startsWith(said)),
     `Salus does not say "${said}":\n${result.lines.slice(-20).join("\n")}`,
   );
-  return readEvidenceFile(Buffer.from(result.lines.join("\n")));
+  return result.lines.join("\n");
 }
 
 describe("evidence of a run", { timeout: 4 * TIMEOUT_SECONDS * 1000 }, () => {
   let device: ProvisionedDevice;
   let asked: AskedEvidence;
   let expected: Expectations;
+  /** What the console showed, and the evidence in it. */
+  let log: string;
   let evidence: Evidence[];
   /** The same of a guest of which one byte is another, on the same device. */
   let other: Evidence[];
@@ -68,7 +80,8 @@ describe("evidence of a run", { timeout: 4 * TIMEOUT_SECONDS * 1000 }, () => {
     asked = askForEvidence(hypervisor, artifacts.guest, device.root, folder);
     const roots = readRoots(readFileSync(device.root, "utf8"));
     expected = { nonce: Buffer.from(asked.nonce, "hex"), roots, policy };
-    evidence = await evidenceOf(artifacts.hostImage, asked, device);
+    log = await consoleOf(artifacts.hostImage, asked, device);
+    evidence = readEvidenceFile(Buffer.from(log));
     other = await evidenceOf(changedImage(), asked, device);
   });
 
@@ -133,6 +146,15 @@ describe("evidence of a run", { timeout: 4 * TIMEOUT_SECONDS * 1000 }, () => {
       two.copy(bytes, then);
       refuses({ ...one, bytes }, "signature", /not signed by/);
     }
+  });
+
+  test("the host's log explains the registers, and another guest's file does not", () => {
+    const guest = readFileSync(artifacts.guest);
+    const verdicts = evidence.map((one) => verifyEvidence(one, expected));
+    assert(isLogged(verdicts, log, guest));
+    guest[guest.length - 1] ^= 1;
+    assert(!isLogged(verdicts, log, guest));
+    assert(!isLogged(verdicts, log.replace(/MEASURED: vcpu 0x0/, "MEASURED: vcpu 0x1"), readFileSync(artifacts.guest)));
   });
 
   test("a machine without a handover: the development root", async () => {

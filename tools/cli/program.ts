@@ -322,7 +322,12 @@ function describe(commands: Commands, done: (outcome: boolean) => void): Command
   program
     .command("measure")
     .description("predict the measurement registers of a confidential guest from what its host gives to it")
-    .requiredOption("--kernel <file@gpa>", "the first measured pages (FILE@GPA+PAGES: at least so many)")
+    .option("--kernel <file@gpa>", "the first measured pages (FILE@GPA+PAGES: at least so many)")
+    .option(
+      "--log <file>",
+      "instead of all that: a host's log of what it gave to its guests (a console's MEASURED: lines)",
+    )
+    .option("--with <name=file...>", "a file that the log names")
     .option("--dtb <file@gpa>", "the device tree, measured after the kernel")
     .option("--initrd <file@gpa>", "the initial RAM disk, measured last")
     .option("--entry <gpa>", "where the guest starts; the kernel's first byte by default")

@@ -11,6 +11,7 @@ import {
   readRoots,
   Refusal,
   REGION_CONFIDENTIAL,
+  replayMeasurementLog,
   verifyEvidence,
   type Verdict,
 } from "../../verifier/index.ts";
@@ -30,6 +31,8 @@ export interface AskedEvidence {
   nonce: string;
   /** PEM file of the root. */
   root: string;
+  /** The guest's raw binary. */
+  guest: string;
   /** JSON file of what is expected. */
   policy: string;
   /** Where the evidence goes. */
@@ -47,6 +50,7 @@ export function askForEvidence(hypervisor: string, guest: string, root: string, 
   const asked = {
     nonce: randomBytes(64).toString("hex"),
     root,
+    guest,
     policy: file("policy.json"),
     log: file("evidence.log"),
   };
@@ -72,9 +76,17 @@ export function guestPolicy(hypervisor: Uint8Array, guest: Uint8Array): object {
   };
 }
 
+/** What a relying party makes of a run. */
+export interface RunVerdict {
+  /** Of each piece of evidence; none if there was none. */
+  verdicts: Verdict[];
+  /** Whether registers 2 and 3 come out when the host's log of what it gave to its guest is replayed. */
+  logged: boolean;
+}
+
 /** Verifies what a run brought to the console, and keeps it in `asked.log`. Several sets of evidence have to hold all. */
-export function verifyRun(lines: readonly string[], asked: AskedEvidence): Verdict[] {
-  const log = lines.filter((line) => line.includes("EVIDENCE: ")).join("\n") + "\n";
+export function verifyRun(lines: readonly string[], asked: AskedEvidence): RunVerdict {
+  const log = lines.filter((line) => /(EVIDENCE|MEASURED): /.test(line)).join("\n") + "\n";
   writeFileSync(asked.log, log);
   const expected = {
     nonce: Buffer.from(asked.nonce, "hex"),
@@ -82,9 +94,22 @@ export function verifyRun(lines: readonly string[], asked: AskedEvidence): Verdi
     policy: readPolicy(readFileSync(asked.policy, "utf8")),
   };
   try {
-    return readEvidenceFile(Buffer.from(log)).map((evidence) => verifyEvidence(evidence, expected));
+    const verdicts = readEvidenceFile(Buffer.from(log)).map((evidence) => verifyEvidence(evidence, expected));
+    return { verdicts, logged: isLogged(verdicts, log, readFileSync(asked.guest)) };
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
-    return [{ trusted: false, checks: [{ name: error.check, passed: false, detail: error.message }] }];
+    const check = { name: error.check, passed: false, detail: error.message };
+    return { verdicts: [{ trusted: false, checks: [check] }], logged: false };
   }
+}
+
+/** Whether each piece of evidence is of a guest that the host's log shows. */
+export function isLogged(verdicts: readonly Verdict[], log: string, guest: Uint8Array): boolean {
+  const guests = replayMeasurementLog(log, new Map([["guest", guest]]));
+  return verdicts.every(({ says }) =>
+    guests.some(
+      ({ pages, configuration }) =>
+        says?.registers[2] === pages.toString("hex") && says.registers[3] === configuration.toString("hex"),
+    ),
+  );
 }

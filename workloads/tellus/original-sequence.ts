@@ -39,6 +39,7 @@ import { IRQ_SEI, IRQ_STI, SCAUSE_INTERRUPT, SIE } from "../../hypervisor/riscv/
 import { fenceAllHarts } from "./fences";
 import { claimInterrupt, hasImsic, openInterruptFile, raiseOwnInterrupt, TEST_INTERRUPT } from "./imsic";
 import { runOnce, runToShutdown } from "./run-loop";
+import { logConfidentialRegion, logPages, logStart, logVcpu } from "./measurement-log";
 import { ensureNacl, parameterBuffer, state } from "./state";
 import { Tvm } from "./tvm";
 import { guestImage, reclaimAndVerify } from "./tvm-builder";
@@ -105,16 +106,19 @@ function create(tvm: Tvm): bool {
   checkSuccess(convertPages(tvm.vcpuPages, state().vcpuStatePages), "ConvertPages for the vCPU");
   fenceAllHarts();
   checkSuccess(cpuCreate(tvm.id, 0, tvm.vcpuPages), "CpuCreate");
+  logVcpu(0);
   return endTest();
 }
 
 function populate(tvm: Tvm, huge: u64): bool {
   beginTest("load and finalize the TVM");
   checkSuccess(addMemoryRegion(tvm.id, GUEST_RAM_START, GUEST_RAM_END - GUEST_RAM_START), "AddMemoryRegion");
+  logConfidentialRegion(GUEST_RAM_START, GUEST_RAM_END - GUEST_RAM_START);
   checkEqual(<u64>convertPages(tvm.data, GUEST_DATA_PAGES), GUEST_DATA_PAGES, "data pages converted");
   fenceAllHarts();
   const added = addMeasuredPages(tvm.id, guestImage(), tvm.data, PageType.Page4K, GUEST_DATA_PAGES, GUEST_RAM_START);
   checkEqual(<u64>added, GUEST_DATA_PAGES, "measured pages added");
+  logPages(GUEST_RAM_START, GUEST_DATA_PAGES, "guest", 0);
   const pool = (tvm.poolEnd - tvm.poolNext) / PAGE_SIZE;
   checkEqual(<u64>convertPages(tvm.poolNext, pool), pool, "zero pages converted");
   checkEqual(<u64>convertPages(huge, 2 * PAGES_PER_HUGE), 2 * PAGES_PER_HUGE, "large pages converted");
@@ -123,6 +127,7 @@ function populate(tvm: Tvm, huge: u64): bool {
   tvm.demoteSource = huge + HUGE_PAGE_SIZE;
   const argument = bootArgument(GuestScenario.Original, 0, state().hasVectors != 0);
   checkSuccess(tvmFinalize(tvm.id, GUEST_RAM_START, argument), "TvmFinalize");
+  logStart(GUEST_RAM_START, argument);
   const first = addZeroPages(tvm.id, tvm.poolNext, PageType.Page4K, PREFAULTED_PAGES, ZERO_PAGES_START);
   checkEqual(<u64>first, PREFAULTED_PAGES, "zero pages added");
   tvm.poolNext += PREFAULTED_PAGES * PAGE_SIZE;

@@ -89,6 +89,31 @@ test("questions that are none are not answered", async () => {
   }
 });
 
+test("a host's log predicts registers as the files and places do", async () => {
+  const kernel = file("kernel.bin", Buffer.alloc(5000, 3));
+  const log = file(
+    "host.log",
+    [
+      "MEASURED: vcpu 0",
+      "MEASURED: region 0x80000000 0x80100000 1",
+      "MEASURED: pages 0x80000000 2 kernel 0",
+      "MEASURED: start 0x80000000 0",
+    ].join("\n"),
+  );
+  const place = ["measure", "--kernel", `${kernel}@0x80000000`, "--region", "0x80000000-0x80100000", "--json"];
+  const fromLog = ["measure", "--log", log, "--with", `kernel=${kernel}`, "--json"];
+  assert.deepEqual(JSON.parse((await run(...fromLog)).out), JSON.parse((await run(...place)).out));
+  for (const args of [
+    ["measure"],
+    [...fromLog, "--kernel", kernel],
+    fromLog.toSpliced(3, 2),
+    fromLog.with(4, "kernel"),
+    fromLog.with(2, file("none.log", "nothing")),
+  ]) {
+    await assert.rejects(run(...args), { name: "UsageError" }, args.join(" "));
+  }
+});
+
 test("a policy leaves nothing open by leaving it out", () => {
   const full = { codeHash: "any", registers: { 0: "any", 1: "any", 2: "any", 3: "any" } };
   assert(readPolicy(JSON.stringify(full)).registers.every((one) => one === undefined));

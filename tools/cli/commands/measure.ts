@@ -7,6 +7,8 @@ import {
   platformRegister,
   REGION_CONFIDENTIAL,
   REGION_INTERRUPT_FILES,
+  Refusal,
+  replayMeasurementLog,
   type MeasuredInterruptFiles,
   type MeasuredRange,
   type MeasuredRegion,
@@ -17,7 +19,9 @@ import { UsageError } from "../../failure.ts";
 /** `salus measure`: what the registers of a TVM will be, from what its host is going to give to it. */
 
 export interface MeasureFlags {
-  kernel: string;
+  kernel?: string;
+  log?: string;
+  with?: string[];
   dtb?: string;
   initrd?: string;
   entry?: string;
@@ -39,22 +43,22 @@ const FILES = ":files";
 /** Where a guest of tellus is. */
 const DEFAULT_BASE = 0x8020_0000n;
 
+/** What a host gave to its TVMs: the values of registers 2 and 3 that one of them has. */
+interface Guests {
+  pages: string[];
+  configuration: string[];
+}
+
 /**
- * Predicts registers 2 and 3, and with the hypervisor's ELF the code hash and register 0.
+ * Predicts registers 2 and 3, from files and places or from a host's log, and with the hypervisor's ELF the code hash and register 0.
  *
  * @throws UsageError
  */
 export function measure(flags: MeasureFlags): Promise<boolean> {
-  const places = [flags.kernel, flags.dtb, flags.initrd].flatMap((place, index) =>
-    place === undefined ? [] : [parsePlace(place, index === 0)],
-  );
-  const entry = flags.entry === undefined ? places[0].gpa : address(flags.entry);
-  const argument =
-    flags.argument === undefined ? (flags.dtb === undefined ? 0n : places[1].gpa) : address(flags.argument);
-  const vcpus = Array.from({ length: flags.vcpus }, (_, index) => index);
-  const regions = (flags.region ?? []).map(parseRegion);
-  const configuration = { entry, argument, regions, vcpus };
-  const imsic = flags.imsic === undefined ? undefined : parseImsic(flags.imsic, flags.file ?? []);
+  if ((flags.kernel === undefined) === (flags.log === undefined)) {
+    throw new UsageError("either what the guest is made of (--kernel FILE@GPA), or a host's log (--log FILE)");
+  }
+  const guests = flags.log === undefined ? fromPlaces(flags, flags.kernel!) : fromLog(flags.log, flags.with ?? []);
   const registers: Record<string, string[] | "any"> = { "0": "any", "1": "any" };
   let codeHash: string[] | "any" = "any";
   if (flags.hypervisor !== undefined) {
@@ -66,13 +70,52 @@ export function measure(flags: MeasureFlags): Promise<boolean> {
     const configurationFlags = flags.developmentRoot ? 1n : 0n;
     registers["1"] = [platformConfigurationRegister(configurationFlags, address(flags.features)).toString("hex")];
   }
-  registers["2"] = [pagesRegister(places).toString("hex")];
-  registers["3"] = [
-    configurationRegister(imsic ? { ...configuration, interruptFiles: imsic } : configuration).toString("hex"),
-  ];
+  registers["2"] = guests.pages;
+  registers["3"] = guests.configuration;
   const policy = { codeHash, registers };
   process.stdout.write(flags.json ? `${JSON.stringify(policy)}\n` : describe(policy));
   return Promise.resolve(true);
+}
+
+function fromPlaces(flags: MeasureFlags, kernel: string): Guests {
+  const places = [kernel, flags.dtb, flags.initrd].flatMap((place, index) =>
+    place === undefined ? [] : [parsePlace(place, index === 0)],
+  );
+  const entry = flags.entry === undefined ? places[0].gpa : address(flags.entry);
+  const argument =
+    flags.argument === undefined ? (flags.dtb === undefined ? 0n : places[1].gpa) : address(flags.argument);
+  const vcpus = Array.from({ length: flags.vcpus }, (_, index) => index);
+  const regions = (flags.region ?? []).map(parseRegion);
+  const configuration = { entry, argument, regions, vcpus };
+  const interruptFiles = flags.imsic === undefined ? undefined : parseImsic(flags.imsic, flags.file ?? []);
+  return {
+    pages: [pagesRegister(places).toString("hex")],
+    configuration: [
+      configurationRegister(interruptFiles ? { ...configuration, interruptFiles } : configuration).toString("hex"),
+    ],
+  };
+}
+
+/** All TVMs of a log; `given` has NAME=FILE for the files that it names. */
+function fromLog(log: string, given: readonly string[]): Guests {
+  const files = new Map(
+    given.map((text) => {
+      const [name, ...file] = text.split("=");
+      if (file.length === 0) throw new UsageError(`--with is NAME=FILE, not "${text}"`);
+      return [name, readBytes(file.join("="))];
+    }),
+  );
+  try {
+    const guests = replayMeasurementLog(Buffer.from(readBytes(log)).toString("utf8"), files);
+    if (guests.length === 0) throw new UsageError(`${log} has no measurement log (lines MEASURED: ...)`);
+    return {
+      pages: [...new Set(guests.map(({ pages }) => pages.toString("hex")))],
+      configuration: [...new Set(guests.map(({ configuration }) => configuration.toString("hex")))],
+    };
+  } catch (error) {
+    if (error instanceof Refusal) throw new UsageError(`${log}: ${error.message}`);
+    throw error;
+  }
 }
 
 function describe({
@@ -83,7 +126,9 @@ function describe({
   registers: Record<string, string[] | "any">;
 }): string {
   const line = (name: string, value: string[] | "any" | undefined): string =>
-    `${name.padEnd(12)} ${value === "any" || value === undefined ? "not predicted" : value[0]}\n`;
+    value === "any" || value === undefined
+      ? `${name.padEnd(12)} not predicted\n`
+      : value.map((one, index) => `${(index === 0 ? name : "or").padEnd(12)} ${one}\n`).join("");
   return [
     line("code hash", codeHash),
     ...[0, 1, 2, 3].map((index) => line(`register ${index}`, registers[index])),

@@ -67,7 +67,7 @@ async function present(flags: RunFlags, prepared: Prepared): Promise<boolean> {
 /** Verifies the guest's evidence, shows what came of it, and how to do it again. */
 function showEvidence(lines: readonly string[], asked: AskedEvidence, plain: boolean | undefined): boolean {
   const colours = coloursFor(process.stdout, plain);
-  const verdicts = verifyRun(lines, asked);
+  const { verdicts, logged } = verifyRun(lines, asked);
   const trusted = verdicts.length > 0 && verdicts.every((verdict) => verdict.trusted);
   const here = (file: string): string => path.relative(repository, file);
   const again = `--nonce ${asked.nonce} --root ${here(asked.root)} --policy ${here(asked.policy)}`;
@@ -75,10 +75,13 @@ function showEvidence(lines: readonly string[], asked: AskedEvidence, plain: boo
     "",
     colours.bold(colours.cyan("Verifier")),
     ...describe(verdicts, trusted, colours),
+    logged
+      ? `the host's log of what it gave to the guest, replayed, gives registers 2 and 3`
+      : colours.red("the host's log of what it gave to the guest does not give registers 2 and 3"),
     colours.dim(`again: node bin/salus.js verify ${here(asked.log)} ${again}`),
   ];
   process.stdout.write(`${text.join("\n")}\n`);
-  return trusted;
+  return trusted && logged;
 }
 
 export interface Prepared {
