@@ -16,6 +16,9 @@ export declare function wipeBytes(at: usize, length: u64): void;
 /** Zeroes what functions that have returned left below the stack pointer (1 KiB; nothing where the stack is not memory). */
 export declare function wipeStack(): void;
 
+/** The last Sha512Variant that may be asked for: a constant, so a program that needs few can leave out the code of the others. */
+export declare function lastHashVariant(): u32;
+
 // ---- Zbb: only on harts that have it. `amount` must be a compile-time constant.
 
 export declare function rotateRight64(value: u64, amount: u32): u64;

@@ -1,4 +1,4 @@
-import { BASE_TABLE, CURVE_CONSTANTS } from "./base-table25519";
+import { BASE_TABLE, CURVE_CONSTANTS, upperBaseTable } from "./base-table25519";
 import {
   ENCODED_SIZE,
   FIELD_SIZE,
@@ -42,7 +42,7 @@ const T: usize = 3 * FIELD_SIZE;
 export const POINT_SIZE: usize = 4 * FIELD_SIZE;
 export const NIELS_SIZE: usize = 3 * FIELD_SIZE;
 
-/** Multiples in one part of BASE_TABLE: 1 to 8 times 16^(16 j) B in part j, Niels. */
+/** Multiples in one part of the table: 1 to 8 times 16^(16 j) B in part j, Niels; part 0 is BASE_TABLE, the others are in upperBaseTable. */
 const TABLE_MULTIPLES: usize = 8;
 const TABLE_PARTS: usize = 4;
 const DIGITS_OF_PART: usize = 16;
@@ -176,7 +176,8 @@ function selectBase(out: usize, part: usize, digit: i8): void {
   const mask6 = maskOfEqual(size, 6);
   const mask7 = maskOfEqual(size, 7);
   const mask8 = maskOfEqual(size, 8);
-  const table = changetype<usize>(BASE_TABLE) + part * (TABLE_MULTIPLES * NIELS_SIZE);
+  const table =
+    part == 0 ? changetype<usize>(BASE_TABLE) : upperBaseTable() + (part - 1) * (TABLE_MULTIPLES * NIELS_SIZE);
   for (let offset: usize = 0; offset < NIELS_SIZE; offset += 8) {
     const at = table + offset;
     let word = load<u64>(at) & mask1;

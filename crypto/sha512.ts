@@ -1,3 +1,4 @@
+import { lastHashVariant } from "./hw";
 import { compressPlain, compressZbb, compressZknh, Sha512Variant } from "./sha512-rounds";
 
 /**
@@ -93,7 +94,7 @@ export class Sha512State {
   /** Takes in the block at `data` (8-byte aligned). */
   private compress(data: usize): void {
     const block = this.block();
-    switch (<u32>this.variant) {
+    switch (min(<u32>this.variant, lastHashVariant())) {
       case Sha512Variant.Zbb:
         compressZbb(changetype<usize>(this), block, data);
         break;

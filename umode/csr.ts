@@ -1,4 +1,6 @@
+import { ed25519Verify } from "../crypto/ed25519";
 import { DerCursor } from "./der-reader";
+import { HELPER_OUTPUT } from "./layout";
 import { KEY_SIZE } from "./request";
 import { workspace } from "./workspace";
 
@@ -7,7 +9,8 @@ import { workspace } from "./workspace";
  *
  *     SEQUENCE { SEQUENCE { INTEGER 0, Name, SEQUENCE { SEQUENCE { OID }, BIT STRING key }, [0] attributes }, SEQUENCE { OID }, BIT STRING }
  *
- * Subject and public key are all that is used. The subject is copied as it is, so it has to be a proper DER Name that is not empty.
+ * Subject and public key are all that is used. The subject is copied as it is, so it has to be a proper DER Name that is not empty. The signature shows that whoever
+ * made the request holds the key.
  */
 @unmanaged
 export class Csr {
@@ -15,6 +18,10 @@ export class Csr {
   subject: usize;
   subjectLength: u64;
   publicKey: usize;
+  /** What is signed: the CertificationRequestInfo with its tag. */
+  signed: usize;
+  signedLength: u64;
+  signature: usize;
 }
 
 const SEQUENCE: u32 = 0x30;
@@ -34,7 +41,10 @@ export function readCsr(at: usize, length: u64, csr: Csr): bool {
   const info = workspace(2);
   const item = workspace(3);
   all.over(at, length);
-  if (!all.take(SEQUENCE, request) || !all.done() || !request.take(SEQUENCE, info)) return false;
+  if (!all.take(SEQUENCE, request) || !all.done()) return false;
+  csr.signed = request.at;
+  if (!request.take(SEQUENCE, info)) return false;
+  csr.signedLength = <u64>(request.at - csr.signed);
 
   if (!info.take(INTEGER, item) || !item.is(0, 1)) return false;
   csr.subject = info.at;
@@ -48,7 +58,14 @@ export function readCsr(at: usize, length: u64, csr: Csr): bool {
   if (!info.take(ATTRIBUTES, item) || !info.done() || !checkAttributes(item)) return false;
 
   if (!takeAlgorithm(request, inner)) return false;
-  return request.take(BIT_STRING, inner) && request.done() && inner.length() == SIGNATURE_SIZE + 1 && inner.tag() == 0;
+  if (!request.take(BIT_STRING, inner) || !request.done()) return false;
+  csr.signature = inner.at + 1;
+  return inner.length() == SIGNATURE_SIZE + 1 && inner.tag() == 0;
+}
+
+/** Whether the request is signed with the key that it is about. The output, in which nothing is yet, is the scratch memory. */
+export function isSignedByItsKey(csr: Csr): bool {
+  return ed25519Verify(csr.publicKey, csr.signed, csr.signedLength, csr.signature, <usize>HELPER_OUTPUT);
 }
 
 /** SEQUENCE { OID id-Ed25519 }, without parameters. */

@@ -1,5 +1,5 @@
 import { csrCertificate, keyCertificate, tvmCertificate } from "./certificate";
-import { readCsr } from "./csr";
+import { isSignedByItsKey, readCsr } from "./csr";
 import { hypercall } from "./hw";
 import { HELPER_AREA, HELPER_INPUT, HelperStatus, Hypercall } from "./layout";
 import { REQUEST_INPUT_LENGTH, REQUEST_KIND, RequestKind, field } from "./request";
@@ -23,6 +23,7 @@ function serve(): u64 {
       const length = load<u64>(field(REQUEST_INPUT_LENGTH));
       const csr = csrRecord();
       if (length > HELPER_AREA || !readCsr(<usize>HELPER_INPUT, length, csr)) return status(HelperStatus.BadInput);
+      if (!isSignedByItsKey(csr)) return status(HelperStatus.BadInput);
       return made(csrCertificate(csr));
     }
     case RequestKind.KeyCertificate:

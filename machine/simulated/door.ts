@@ -103,7 +103,12 @@ function u64(value: bigint): bigint {
 
 /** The door of the package crypto/. Locals of wasm are not in memory, so there is no stack to wipe. */
 function cryptoFunctions(memory: DoorFunctions, { zbb, zknh }: DoorMachine["hashInstructions"]): DoorFunctions {
-  const functions: DoorFunctions = { ...cryptoDoor(), wipeBytes: memory["zeroBytes"], wipeStack: () => {} };
+  const functions: DoorFunctions = {
+    ...cryptoDoor(),
+    wipeBytes: memory["zeroBytes"],
+    wipeStack: () => {},
+    lastHashVariant: () => 2,
+  };
   for (const name of [...(zbb ? [] : ZBB_FUNCTIONS), ...(zknh ? [] : ZKNH_FUNCTIONS)]) {
     functions[name] = () => {
       throw new MachineFault(`illegal instruction in HS-mode: ${name} on a hart that does not have it`);

@@ -1,6 +1,7 @@
 import { HELPER_BASE } from "../../tools/build/modules.ts";
 import type { HypervisorModule } from "./hypervisor-module.ts";
 import type { Hart } from "./hart.ts";
+import { cryptoDoor } from "./crypto-door.ts";
 import { MachineFault, hex } from "./errors.ts";
 import type { PhysicalMemory } from "./physical-memory.ts";
 
@@ -68,6 +69,16 @@ const ECALL_FROM_USER = 8;
 /** satp of its address space in the helper's context (hypervisor/helper/context.ts). */
 const CONTEXT_SATP = 256;
 
+/** What the helper imports (umode/hw.ts, crypto/hw.ts). */
+export function helperDoor(
+  memory: WebAssembly.Memory,
+  hypercall: (number: bigint, a0: bigint, a1: bigint, a2: bigint) => bigint,
+): Record<string, (...args: never[]) => unknown> {
+  const bytes = new Uint8Array(memory.buffer);
+  const wipeBytes = (at: bigint, length: bigint): void => void bytes.fill(0, Number(at), Number(at + length));
+  return { ...cryptoDoor(), wipeBytes, wipeStack: () => {}, lastHashVariant: () => 0, hypercall };
+}
+
 /** Runs the helper of a hart that the hypervisor has just entered it on, until the hypervisor leaves it. */
 export class HelperRunner {
   readonly #memory: PhysicalMemory;
@@ -119,7 +130,10 @@ export class HelperRunner {
       return answer;
     };
     const abort = (): void => void hypercall(0n, 0n, 0n, 0n);
-    const instance = new WebAssembly.Instance(this.#module.wasm, { env: { memory, abort }, hw: { hypercall } });
+    const instance = new WebAssembly.Instance(this.#module.wasm, {
+      env: { memory, abort },
+      hw: helperDoor(memory, hypercall),
+    });
     copyIn();
     try {
       (instance.exports as { main: () => void }).main();

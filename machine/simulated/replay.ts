@@ -60,6 +60,7 @@ export class Replay {
       ...cryptoDoor(),
       wipeBytes: (at: bigint, length: bigint) => this.memory.bytes.fill(0, Number(at), Number(at + length)),
       wipeStack: () => {},
+      lastHashVariant: () => 2,
     };
     for (const primitive of recording.primitives) {
       this.#byTag.set(primitive.tag, primitive.name);
@@ -70,6 +71,7 @@ export class Replay {
     Object.assign(hw, cryptoDoor(), {
       wipeBytes: (at: bigint, length: bigint) => void this.memory.bytes.fill(0, Number(at), Number(at + length)),
       wipeStack: () => {},
+      lastHashVariant: () => 2,
     });
     const imports = { env: { memory: this.memory.wasmMemory, abort }, hw };
     const instance = new WebAssembly.Instance(new WebAssembly.Module(module), imports);

@@ -22,7 +22,12 @@ const PREFIX = "w2c_module_";
 export const MODULE_NAME = "module";
 
 /** @throws BuildFailure if the module uses what the machine layer has no C for (floats, several tables, ...) */
-export function toCSource(wasm2cOutput: string, info: WasmInfo, headers: string[]): CSource {
+export function toCSource(
+  wasm2cOutput: string,
+  info: WasmInfo,
+  headers: string[],
+  isRare: (name: string) => boolean = () => false,
+): CSource {
   const lines = wasm2cOutput.split("\n");
   const prototypes: string[] = [];
   const names = new Map<string, string>();
@@ -36,8 +41,10 @@ export function toCSource(wasm2cOutput: string, info: WasmInfo, headers: string[
     const line = lines[i];
     const prototype = new RegExp(`^static .*?\\b(${PREFIX}\\w+)\\(${PREFIX.slice(0, -1)}\\*.*\\);$`).exec(line);
     if (prototype) {
-      names.set(prototype[1], info.functionNames[index++] ?? prototype[1]);
-      prototypes.push(line);
+      const name = info.functionNames[index++] ?? prototype[1];
+      names.set(prototype[1], name);
+      // gcc makes such functions small instead of fast.
+      prototypes.push(isRare(name) ? line.replace(/^static /, "static __attribute__((cold)) ") : line);
     } else if (line.startsWith("FUNC_TYPE_T(")) {
       typeNumbers.push(/\((\w+)\)/.exec(line)![1]);
     } else {

@@ -70,9 +70,11 @@ export async function compileC(
   flavour: Flavour,
   includes: string[],
   names: Map<string, string>,
+  small = false,
 ): Promise<string> {
   const object = source.replace(/\.c$/, ".o");
-  const args = [...MACHINE_FLAGS, ...FLAVOUR_FLAGS[flavour], ...MEANING_FLAGS, ...SHAPE_FLAGS];
+  const size = small && flavour === "release" ? ["-Os"] : [];
+  const args = [...MACHINE_FLAGS, ...FLAVOUR_FLAGS[flavour], ...size, ...MEANING_FLAGS, ...SHAPE_FLAGS];
   const whole = path.basename(source) === "memory.c" ? [] : ["-fwhole-program"];
   const folders = includes.map((folder) => `-I${folder}`);
   const output = path.join(includes[0], path.basename(object));

@@ -170,7 +170,7 @@ class ModuleBuild {
       const includes = [this.workFolder, this.machineFolder];
       const [start, main, memory, data] = await Promise.all([
         image.assemble(module, this.machineFolder, this.workFolder),
-        image.compileC(c, this.flavour, includes, names),
+        image.compileC(c, this.flavour, includes, names, module.small === true),
         image.compileC(path.join(this.machineFolder, "memory.c"), "release", includes, new Map()),
         image.blockObject(image.staticDataBlock(info, memoryBase), ".static_data", "static-data", this.workFolder),
       ]);
@@ -216,11 +216,17 @@ class ModuleBuild {
     return [...headersOf(this.module), ...(this.module.recording ? [RECORDING_DOOR] : [])];
   }
 
+  /** Whether a function (by its name in wasm) is one that need not be fast. */
+  private isRare(): (name: string) => boolean {
+    const { small } = this.module;
+    return (name) => Array.isArray(small) && small.some((folder) => name.startsWith(folder));
+  }
+
   private async writeC(info: WasmInfo): Promise<Omit<CSource, "text"> & { c: string }> {
     const raw = path.join(this.workFolder, "wasm2c.c");
     const wasm2c = path.join(path.dirname(requireFromHere.resolve("wabt/package.json")), "bin", "wasm2c");
     await run(process.execPath, [wasm2c, "--enable-memory64", "-n", MODULE_NAME, this.outputFile("wasm"), "-o", raw]);
-    const { text, names, indirectTargets } = toCSource(readFileSync(raw, "utf8"), info, this.headers());
+    const { text, names, indirectTargets } = toCSource(readFileSync(raw, "utf8"), info, this.headers(), this.isRare());
     writeFileSync(this.outputFile("c"), text);
     return { c: this.outputFile("c"), names, indirectTargets };
   }
@@ -234,7 +240,7 @@ class ModuleBuild {
     await this.step("link", async () => {
       const functions = await readFunctions(draft, this.module, names, files, this.workFolder);
       const table = await image.blockObject(
-        symbolTable(functions, this.module.base),
+        symbolTable(this.module.nameless ? [] : functions, this.module.base),
         ".symbol_table",
         "symbol-table",
         this.workFolder,

@@ -24,8 +24,12 @@ export interface ImageModule {
   /** Folders in which raw loads and stores are allowed. */
   rawMemoryFolders: string[];
   bootStackSize: number;
+  /** Smaller code comes before faster code: everywhere, or in functions of these folders. */
+  small?: true | string[];
   /** Expected size of text, a multiple of TEXT_STEP. A wrong one costs a second compilation, nothing else. */
   textRoom: number;
+  /** No table of its functions' names in the image: nothing in it makes backtraces. */
+  nameless?: boolean;
   /** Wraps everything that goes through the door in code that records it (recording-door.ts). */
   recording?: boolean;
   /** Stacks, with the entries that can be on each at the same time. */
@@ -41,7 +45,7 @@ export const WORKLOAD_STACK_SIZE = 2 * STACK_SIZE;
 /** Bytes of the stack for a trap of the hypervisor itself, without the saved registers. */
 export const EMERGENCY_STACK_SIZE = 4 * 1024;
 /** Text is given room in steps of this size; one step more than needed is accepted, so that static data rarely moves. */
-export const TEXT_STEP = 8 * 1024;
+export const TEXT_STEP = 4 * 1024;
 
 const PANIC_EXPORTS = {
   panicAssert: "(u64, u64, u32, u32) => void",
@@ -59,14 +63,18 @@ export const HELPER: ImageModule = {
   entry: "umode/main.ts",
   door: "umode/hw.ts",
   headers: ["umode.h"],
+  packages: [{ door: "crypto/hw.ts", header: "crypto.h" }],
   assembly: ["umode-start.S"],
   namePrefix: "umode/",
   exports: { ...PANIC_EXPORTS, main: "() => void" },
   output: "helper",
   base: HELPER_BASE,
-  rawMemoryFolders: ["umode/"],
+  rawMemoryFolders: ["umode/", "crypto/"],
   bootStackSize: 0,
-  textRoom: 8 * 1024,
+  textRoom: 16 * 1024,
+  // It runs once for each piece of evidence, and every machine keeps it in memory.
+  small: true,
+  nameless: true,
   stacks: [{ what: "the helper's stack", size: HELPER_STACK_SIZE, entries: ["main"] }],
 };
 
@@ -91,7 +99,9 @@ export const HYPERVISOR: ImageModule = {
   embedded: HELPER,
   rawMemoryFolders: ["hypervisor/lib/", "hypervisor/riscv/", "crypto/"],
   bootStackSize: STACK_SIZE,
-  textRoom: 80 * 1024,
+  textRoom: 124 * 1024,
+  // What runs once.
+  small: ["hypervisor/boot/"],
   stacks: [
     ...["boot", "bootSecondary", "trap", "helperTrap"].map((entry) => ({
       what: "a hart's stack",

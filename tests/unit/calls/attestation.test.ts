@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
-import { verify, X509Certificate } from "node:crypto";
+import { generateKeyPairSync, verify, X509Certificate } from "node:crypto";
 import { before, describe, test } from "node:test";
-import { commonName, der, ED25519, makeCsr, type CsrParts } from "../support/csr.ts";
+import { commonName, der, ED25519, makeCsr, rawPublicKey, type CsrParts } from "../support/csr.ts";
 import {
   cdiOfVm,
   certificates,
@@ -345,6 +345,7 @@ describe("requests that are none", () => {
   const attribute = (text: string): Uint8Array =>
     der(0x30, der(0x06, Uint8Array.from([0x55, 4, 3])), der(0x0c, Buffer.from(text)));
   const rsa = der(0x30, der(0x06, Buffer.from("2a864886f70d010101", "hex")), der(0x05));
+  const smallOrder = Uint8Array.of(1, ...new Uint8Array(31));
   const cases: [string, CsrParts][] = [
     ["version 1", { version: der(0x02, Uint8Array.from([1])) }],
     ["an empty subject", { subject: der(0x30) }],
@@ -366,11 +367,18 @@ describe("requests that are none", () => {
     ["another signature algorithm", { signatureAlgorithm: rsa }],
     ["parameters of Ed25519", { signatureAlgorithm: der(0x30, elements(ED25519)[0].content, der(0x05)) }],
     ["a short signature", { signature: new Uint8Array(63) }],
+    ["a signature of nothing", { signature: new Uint8Array(64) }],
+    ["another one's key", { publicKey: rawPublicKey(generateKeyPairSync("ed25519").publicKey) }],
+    [
+      "a key for which anybody can sign",
+      { publicKey: smallOrder, signature: Buffer.concat([smallOrder, new Uint8Array(32)]) },
+    ],
     ["a subject that does not fit into a certificate", { subject: commonName("x".repeat(3600)) }],
   ];
   const all: [string, Uint8Array][] = [
     ...cases.map(([what, parts]): [string, Uint8Array] => [what, makeCsr(parts)]),
     ["nothing but zeros", new Uint8Array(200)],
+    ["a subject that was changed after it was signed", changedSubject()],
     ["one byte too many", Buffer.concat([makeCsr(), Uint8Array.from([0])])],
     ["one byte too few", makeCsr().subarray(0, -1)],
     ["a length in more bytes than it needs", withLongLength(makeCsr())],
@@ -388,6 +396,12 @@ describe("requests that are none", () => {
     assert(certificateFor(makeCsr({ subject: two(attribute("a"), attribute("b")) })).length > 0);
   });
 });
+
+function changedSubject(): Uint8Array {
+  const csr = Buffer.from(makeCsr());
+  csr[csr.indexOf("guest")] ^= 1;
+  return csr;
+}
 
 /** The outer length, which has two bytes, in three. */
 function withLongLength(csr: Uint8Array): Uint8Array {

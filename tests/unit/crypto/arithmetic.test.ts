@@ -26,8 +26,9 @@ import {
 const module = await compileModule({
   files: [...CRYPTO_FILES, "crypto/field25519", "crypto/scalar25519", "crypto/point25519"],
   source: `
-    import { BASE_TABLE, CURVE_CONSTANTS } from "../../../crypto/base-table25519";
+    import { BASE_TABLE, CURVE_CONSTANTS, upperBaseTable } from "../../../crypto/base-table25519";
     export function baseTable(): usize { return changetype<usize>(BASE_TABLE); }
+    export function upperTable(): usize { return upperBaseTable(); }
     export function curveConstants(): usize { return changetype<usize>(CURVE_CONSTANTS); }`,
 });
 const crypto = new Crypto(module);
@@ -217,12 +218,13 @@ describe("points", () => {
   });
 
   test("table of the base point", () => {
-    const start = Number(calls["baseTable"]());
+    const tables = [Number(calls["baseTable"]()), Number(calls["upperTable"]())];
     for (let part = 0; part < 4; part++) {
       const unit = multiply(BASE, 16n ** BigInt(16 * part));
       let point = unit;
       for (let multiple = 1; multiple <= 8; multiple++, point = add(point, unit)) {
-        const entry = start + (part * 8 + multiple - 1) * 120;
+        const start = part === 0 ? tables[0] : tables[1] + (part - 1) * 8 * 120;
+        const entry = start + (multiple - 1) * 120;
         const { x, y } = point;
         assert.deepEqual(
           [0, 1, 2].map((i) => valueOf(limbsAt(entry + 40 * i))),

@@ -1,8 +1,11 @@
 import assert from "node:assert/strict";
+import { generateKeyPairSync } from "node:crypto";
 import { test } from "node:test";
+import { helperDoor } from "../../../machine/simulated/helper.ts";
 import { helperModule } from "../../../machine/simulated/hypervisor-module.ts";
 import { seededRandom } from "../support/random.ts";
-import { makeCsr } from "../support/csr.ts";
+import { makeCsr, signedCsr } from "../support/csr.ts";
+import { elements } from "../support/evidence.ts";
 
 /**
  * The helper's parser against requests that are nearly right: it always ends by itself, never reads beyond its input, and what it accepts does not depend on what is
@@ -40,9 +43,8 @@ test(`${COUNT} requests, seed ${SEED}`, async () => {
     throw new Done();
   };
   const abort = (): never => assert.fail("an assertion of the helper failed");
-  const { main } = new WebAssembly.Instance(wasm, { env: { memory, abort }, hw: { hypercall } }).exports as {
-    main: () => void;
-  };
+  const imports = { env: { memory, abort }, hw: helperDoor(memory, hypercall) };
+  const { main } = new WebAssembly.Instance(wasm, imports).exports as { main: () => void };
 
   /** What the helper makes of the request, with `filler` behind it. */
   function serve(csr: Uint8Array, filler: number): { status: bigint; output: Buffer } {
@@ -76,28 +78,50 @@ test(`${COUNT} requests, seed ${SEED}`, async () => {
 
   const random = seededRandom(SEED);
   const pick = (limit: number): number => Math.floor(random() * limit);
-  const seeds = [makeCsr(), makeCsr({ attributes: Uint8Array.of(0xa0, 2, 0x30, 0) })];
+  const keys = generateKeyPairSync("ed25519");
+  const seeds = [makeCsr({}, keys), makeCsr({ attributes: Uint8Array.of(0xa0, 2, 0x30, 0) }, keys)];
   assert.equal(serve(seeds[0], 0).status, 0n);
-  let accepted = 0;
-  for (let i = 0; i < COUNT; i++) {
-    let csr = Uint8Array.from(seeds[pick(seeds.length)]);
+  /** A few bytes are others, are missing, or come twice. */
+  const changed = (original: Uint8Array): Uint8Array => {
+    let result = Uint8Array.from(original);
     for (let changes = 1 + pick(4); changes > 0; changes--) {
-      const at = pick(csr.length);
+      const at = pick(result.length);
       const kind = pick(5);
-      if (kind === 0) csr[at] = pick(256);
-      else if (kind === 1) csr[at] ^= 1 << pick(8);
-      else if (kind === 2) csr = csr.slice(0, at);
-      else if (kind === 3) csr = Uint8Array.from([...csr.slice(0, at), ...csr.slice(pick(csr.length))]).slice(0, PAGE);
-      else csr = Uint8Array.from([...csr, ...new Uint8Array(pick(8)).fill(pick(256))]);
-      if (csr.length === 0) csr = Uint8Array.of(0x30);
+      if (kind === 0) result[at] = pick(256);
+      else if (kind === 1) result[at] ^= 1 << pick(8);
+      else if (kind === 2) result = result.slice(0, at);
+      else if (kind === 3) {
+        result = Uint8Array.from([...result.slice(0, at), ...result.slice(pick(result.length))]).slice(0, PAGE - 128);
+      } else result = Uint8Array.from([...result, ...new Uint8Array(pick(8)).fill(pick(256))]);
+      if (result.length === 0) result = Uint8Array.of(0x30);
     }
+    return result;
+  };
+  const tally = { unsigned: 0, signed: 0 };
+  for (let i = 0; i < COUNT; i++) {
+    const seed = seeds[pick(seeds.length)];
+    // A change that is signed shows what the parser makes of it; one that is not, that the signature is looked at.
+    const signed = i % 2 === 0;
+    const csr = signed ? signedCsr(changed(infoOf(seed)), keys.privateKey) : changed(seed);
     const first = serve(csr, 0);
     // Over-reads would show what lies behind the input; each input is one of the two for most, and both for some.
     if (first.status === 0n || i % 8 === 0) {
       const second = serve(csr, 0x30);
       assert.deepEqual(second, first, `what is behind the request ${Buffer.from(csr).toString("hex")} matters`);
     }
-    if (first.status === 0n) accepted++;
+    if (first.status !== 0n) continue;
+    tally[signed ? "signed" : "unsigned"]++;
+    // Changes may cancel each other out.
+    if (!signed)
+      assert(
+        seeds.some((one) => Buffer.compare(one, csr) === 0),
+        "a change without a new signature",
+      );
   }
-  assert(accepted > 0 && accepted < COUNT, `${accepted} of ${COUNT} accepted`);
+  assert(tally.signed > COUNT / 200 && tally.signed < COUNT / 2, `${tally.signed} of ${COUNT} accepted`);
 });
+
+/** The part of a request that is signed. */
+function infoOf(csr: Uint8Array): Uint8Array {
+  return elements(elements(csr)[0].content)[0].all;
+}

@@ -44,6 +44,11 @@ export function makeCsr(parts: CsrParts = {}, keys = generateKeyPairSync("ed2551
     der(0x30, parts.algorithm ?? ED25519, der(0x03, zero, parts.publicKey ?? rawPublicKey(keys.publicKey))),
     parts.attributes ?? der(0xa0),
   );
-  const signature = parts.signature ?? new Uint8Array(sign(null, info, keys.privateKey));
-  return der(0x30, info, parts.signatureAlgorithm ?? ED25519, der(0x03, zero, signature));
+  return signedCsr(info, keys.privateKey, parts);
+}
+
+/** A request with `info`, whatever it is, in the place of what is signed. */
+export function signedCsr(info: Uint8Array, key: KeyObject, parts: CsrParts = {}): Uint8Array {
+  const signature = parts.signature ?? new Uint8Array(sign(null, info, key));
+  return der(0x30, info, parts.signatureAlgorithm ?? ED25519, der(0x03, Uint8Array.from([0]), signature));
 }
