@@ -22,6 +22,7 @@ const PACKAGES: Record<Need, string[]> = {
   compiler: ["gcc-riscv64-unknown-elf"],
   nativeCompiler: ["gcc", "libc6-dev"],
   qemu: ["qemu-system-riscv", "opensbi"],
+  ssh: ["openssh-client"],
 };
 const SOURCES_FOLDER = "/etc/apt/sources.list.d";
 const BACKPORTS_FILE = path.join(SOURCES_FOLDER, "salus-backports.sources");

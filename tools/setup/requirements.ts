@@ -16,7 +16,10 @@ export const COMPILER = "riscv64-unknown-elf-gcc";
 /** The C compiler for this machine, which builds the benchmark's QEMU plugin. */
 const NATIVE_COMPILER = "gcc";
 
-export type Need = "compiler" | "nativeCompiler" | "qemu";
+/** How one gets into a machine, and makes the key for it. */
+const SSH_PROGRAMS = ["ssh", "ssh-keygen"];
+
+export type Need = "compiler" | "nativeCompiler" | "qemu" | "ssh";
 
 export interface Found {
   compiler: string | undefined;
@@ -52,6 +55,9 @@ export async function inspectMachine(
     if (found.nativeCompiler === undefined) {
       missing.push({ need: "nativeCompiler", what: `${NATIVE_COMPILER} for this machine`, chosen: false });
     }
+  }
+  if (needs.includes("ssh") && SSH_PROGRAMS.some((program) => findOnPath(program) === undefined)) {
+    missing.push({ need: "ssh", what: SSH_PROGRAMS.join(" and "), chosen: false });
   }
   if (needs.includes("qemu")) {
     const what = await qemuShortcoming(locateQemu(qemuChoice), found);

@@ -8,7 +8,7 @@ import { lastLines } from "../../../tools/qemu/protocol.ts";
 import { startQemu } from "../../../tools/qemu/runner.ts";
 import { Door } from "./door.ts";
 import { Gdb } from "./gdb.ts";
-import { inTime } from "./patience.ts";
+import { inTime, PATIENCE_SECONDS } from "./patience.ts";
 import { Qmp } from "./qmp.ts";
 import { withTemporaryFolder } from "./workshop.ts";
 
@@ -25,6 +25,8 @@ export interface LiveOptions {
   /** What QEMU does when the machine is reset or shut down, in place of ending. */
   whenReset?: "reset";
   whenShutDown?: "pause";
+  /** How long it may say nothing that is waited for. */
+  patienceSeconds?: number;
 }
 
 export interface Exit {
@@ -41,6 +43,7 @@ export class LiveMachine {
   received = "";
   readonly qmp: Qmp;
   readonly #gdb: Gdb | undefined;
+  readonly #patienceSeconds: number;
   readonly #serial: Socket;
   /** After the last byte of the serial port. */
   readonly #exit: Promise<Exit>;
@@ -51,8 +54,16 @@ export class LiveMachine {
   #prompted = 0;
   #wake: (() => void) | undefined;
 
-  private constructor(folder: string, sockets: Sockets, qmp: Qmp, exit: Promise<Exit>, messages: string[]) {
+  private constructor(
+    folder: string,
+    sockets: Sockets,
+    qmp: Qmp,
+    exit: Promise<Exit>,
+    messages: string[],
+    patienceSeconds: number,
+  ) {
     this.folder = folder;
+    this.#patienceSeconds = patienceSeconds;
     this.qmp = qmp;
     this.#gdb = sockets.gdb && new Gdb(sockets.gdb);
     this.#messages = messages;
@@ -94,7 +105,14 @@ export class LiveMachine {
           gdb: gdb && (await Promise.race([gdb.socket, gone])),
         };
         const control = await Qmp.connect(await Promise.race([qmp.socket, gone]));
-        const machine = new LiveMachine(folder, sockets, control, exit, messages);
+        const machine = new LiveMachine(
+          folder,
+          sockets,
+          control,
+          exit,
+          messages,
+          options.patienceSeconds ?? PATIENCE_SECONDS,
+        );
         return await machine.#explaining(work);
       } finally {
         child?.kill("SIGKILL");
@@ -164,7 +182,7 @@ export class LiveMachine {
       }
       assert(!last, `QEMU ended without a line like ${pattern}`);
       const more = new Promise<void>((resolve) => (this.#wake = resolve));
-      await inTime(Promise.race([more, end]), () => `no line like ${pattern}`);
+      await inTime(Promise.race([more, end]), () => `no line like ${pattern}`, this.#patienceSeconds);
     }
   }
 
@@ -181,13 +199,13 @@ export class LiveMachine {
       }
       assert(!last, `QEMU ended without "${text}"`);
       const more = new Promise<void>((resolve) => (this.#wake = resolve));
-      await inTime(Promise.race([more, end]), () => `no "${text}"`);
+      await inTime(Promise.race([more, end]), () => `no "${text}"`, this.#patienceSeconds);
     }
   }
 
   /** Waits until QEMU ends by itself. */
   async exit(): Promise<Exit> {
-    return inTime(this.#exit, () => "QEMU does not end");
+    return inTime(this.#exit, () => "QEMU does not end", this.#patienceSeconds);
   }
 }
 

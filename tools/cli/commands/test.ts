@@ -1,4 +1,4 @@
-import { ensureTools } from "../../setup/index.ts";
+import { ensureTools, type Need } from "../../setup/index.ts";
 import { coloursFor } from "../../terminal.ts";
 import { runCoverageSuite } from "../../test/coverage-suite.ts";
 import { runNodeTests, type NodeTestOptions } from "../../test/node-tests.ts";
@@ -27,7 +27,8 @@ export async function test(names: string[], flags: TestFlags): Promise<boolean> 
   const machines = qemu.length + linux.length > 0;
   const choice = flags.qemu ?? (process.env["QEMU"] || undefined);
   if (unit.length > 0 || machines) {
-    await ensureTools({ needs: machines ? ["compiler", "qemu"] : ["compiler"], qemu: choice, log: progress });
+    const needs: Need[] = machines ? ["compiler", "qemu", "ssh"] : ["compiler"];
+    await ensureTools({ needs, qemu: choice, log: progress });
   }
   // The test processes read the same variables as the command line.
   if (choice !== undefined) process.env["QEMU"] = choice;
