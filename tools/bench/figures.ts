@@ -1,7 +1,7 @@
 import { Failure } from "../failure.ts";
 import type { Counts } from "./plugin.ts";
 import type { Row } from "./rows.ts";
-import { FIRMWARE_BYTES, MEMORY_MIB, type BenchImages, type BenchRun } from "./run.ts";
+import { FIRMWARE_BYTES, type BenchImages, type BenchRun } from "./run.ts";
 
 /** From what was counted to the figures of the rows. */
 
@@ -16,7 +16,7 @@ export interface Figure {
   original: number | null;
 }
 
-/** The figure of a row, from the run on its CPU. */
+/** The figure of a row, from the run on its machine. */
 export function figureOf(row: Row, run: BenchRun, images: BenchImages): Figure {
   const { name, budget, original } = row;
   const { total, hypervisor, units } = amounts(row, run, images);
@@ -33,7 +33,7 @@ function amounts(row: Row, run: BenchRun, images: BenchImages): { total: number;
     case "memory-kept": {
       const hosts = run.values.get("host-memory");
       if (hosts === undefined) throw new Failure("the benchmark's host did not say how much memory it has");
-      const kept = MEMORY_MIB * 1024 * 1024 - FIRMWARE_BYTES - hosts;
+      const kept = run.setup.memoryMiB * 1024 * 1024 - FIRMWARE_BYTES - hosts;
       return { total: kept, hypervisor: kept, units: 1 };
     }
     case "image-size":

@@ -2,14 +2,14 @@ import { mkdirSync, rmSync } from "node:fs";
 import path from "node:path";
 import { Failure } from "../failure.ts";
 import { packHostImageFile } from "../image/host-image.ts";
-import { DEFAULT_MACHINE, HOST_IMAGE_ADDRESS, qemuArguments, type Machine } from "../qemu/machine.ts";
+import { DEFAULT_MACHINE, hostImageAddress, qemuArguments, type Machine } from "../qemu/machine.ts";
 import { runQemu } from "../qemu/runner.ts";
 import { buildFolder } from "../repository.ts";
+import type { Setup } from "./rows.ts";
 import { buildPlugin, pluginArguments, readReport, type Interval, type PluginReport, type Region } from "./plugin.ts";
 
 /** One run of the benchmark in QEMU. */
 
-export const MEMORY_MIB = 2048;
 const RAM_START = 0x8000_0000;
 /** The firmware has everything up to the hypervisor's image. */
 export const FIRMWARE_BYTES = 0x20_0000;
@@ -21,12 +21,6 @@ const TIMEOUT_SECONDS = 300;
 
 /** The hypervisor's code lies where it is linked. */
 const HYPERVISOR: Region = { name: "hypervisor", start: IMAGE_START, end: IMAGE_START + IMAGE_ROOM };
-const REGIONS: Region[] = [
-  { name: "firmware", start: RAM_START, end: IMAGE_START },
-  HYPERVISOR,
-  { name: "host", start: HOST_IMAGE_ADDRESS, end: HOST_IMAGE_ADDRESS + HOST_IMAGE_ROOM },
-];
-
 export interface BenchImages {
   /** The hypervisor's ELF. */
   hypervisor: string;
@@ -44,6 +38,7 @@ export interface Measurement extends Interval {
 }
 
 export interface BenchRun {
+  setup: Setup;
   measurements: Map<string, Measurement>;
   /** What the host found out instead of counting. */
   values: Map<string, number>;
@@ -74,19 +69,23 @@ export async function buildBench(compiler: string, log: (line: string) => void):
 }
 
 /**
- * Boots the benchmark on one hart of `cpu`.
+ * Boots the benchmark on the machine `setup`.
  *
  * @param detail count single instructions of the hypervisor too
  * @throws Failure if the run does not end as it should
  */
-export async function runBench(qemu: string, images: BenchImages, cpu: string, detail: boolean): Promise<BenchRun> {
+export async function runBench(qemu: string, images: BenchImages, setup: Setup, detail: boolean): Promise<BenchRun> {
   const folder = path.join(buildFolder, "bench");
   mkdirSync(folder, { recursive: true });
   const output = path.join(folder, `counts-${process.pid}.txt`);
+  const hostAddress = hostImageAddress(setup.memoryMiB, images.hostImage.bytes);
+  const regions: Region[] = [
+    { name: "firmware", start: RAM_START, end: IMAGE_START },
+    HYPERVISOR,
+    { name: "host", start: hostAddress, end: hostAddress + HOST_IMAGE_ROOM },
+  ];
   const machine: Machine = {
-    harts: 1,
-    memoryMiB: MEMORY_MIB,
-    cpu,
+    ...setup,
     numaNodes: 1,
     iommu: false,
     aia: DEFAULT_MACHINE.aia,
@@ -95,7 +94,7 @@ export async function runBench(qemu: string, images: BenchImages, cpu: string, d
       "shift=0",
       // The device tree holds a random number, and the clock is read: both the same in every run.
       ...["-seed", "1", "-rtc", "base=2026-01-01,clock=vm"],
-      ...pluginArguments(images.plugin, output, REGIONS, detail ? HYPERVISOR : undefined),
+      ...pluginArguments(images.plugin, output, regions, detail ? HYPERVISOR : undefined),
     ],
   };
   try {
@@ -108,7 +107,7 @@ export async function runBench(qemu: string, images: BenchImages, cpu: string, d
       const last = [...result.lines.filter((line) => line.trim() !== "").slice(-5), ...result.messages];
       throw new Failure(`the benchmark did not run to its end:\n${last.join("\n")}`);
     }
-    return combine(result.lines, readReport(output));
+    return combine(setup, result.lines, readReport(output));
   } finally {
     rmSync(output, { force: true });
   }
@@ -119,8 +118,8 @@ export async function runBench(qemu: string, images: BenchImages, cpu: string, d
  *
  * @throws Failure if there are not as many
  */
-export function combine(lines: string[], report: PluginReport): BenchRun {
-  const run: BenchRun = { measurements: new Map(), values: new Map(), entered: report.entered };
+export function combine(setup: Setup, lines: string[], report: PluginReport): BenchRun {
+  const run: BenchRun = { setup, measurements: new Map(), values: new Map(), entered: report.entered };
   const names: [string, number][] = [];
   for (const line of lines) {
     const match = /^bench: (measure|value) (\S+) (\d+)$/.exec(line);

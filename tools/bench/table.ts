@@ -1,14 +1,14 @@
-import { FAILED_MARK, OPEN_MARK, PASSED_MARK, type Colours } from "../terminal.ts";
+import { FAILED_MARK, PASSED_MARK, type Colours } from "../terminal.ts";
 import { meetsBudget, type Figure } from "./figures.ts";
-import { ABSENT_ROWS, ROWS } from "./rows.ts";
+import { ROWS } from "./rows.ts";
 
 /** The figures for people. */
 
 const HEADINGS = ["", "operation", "hypervisor", "total", "budget", "original", "against original"];
 
-/** Lines of the table; rows that cannot be measured yet are among `absent`. */
-export function tableLines(figures: Figure[], absent: typeof ABSENT_ROWS, colours: Colours): string[] {
-  const { green, red, dim, bold } = colours;
+/** Lines of the table. */
+export function tableLines(figures: Figure[], colours: Colours): string[] {
+  const { green, red, bold } = colours;
   const rows = figures.map((figure) => {
     const { label, unit } = ROWS.find(({ name }) => name === figure.name)!;
     const met = figure.budget === null ? null : meetsBudget(figure);
@@ -25,10 +25,6 @@ export function tableLines(figures: Figure[], absent: typeof ABSENT_ROWS, colour
       paint: met === false ? red : (text: string) => text,
     };
   });
-  for (const { label, budget, original, why } of absent) {
-    const cells = [`${label}: ${why}`, "", "", number(budget), number(original), ""];
-    rows.push({ mark: colours.yellow(OPEN_MARK), cells, paint: dim });
-  }
   const [, ...headings] = HEADINGS;
   const widths = headings.map((heading, column) =>
     Math.max(heading.length, ...rows.map(({ cells }) => cells[column].length)),

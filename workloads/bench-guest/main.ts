@@ -1,5 +1,16 @@
-import { markEnd, markStart, mmioRead64, mmioWrite64, read64, wfi } from "../lib/hw";
+import { markEnd, markStart, mmioRead64, mmioWrite64, read64, wfi, write64 } from "../lib/hw";
+import {
+  ATST_DICE_TCB_INFO,
+  DIGEST_SIZE,
+  getEvidence,
+  NONCE_SIZE,
+  PCR_PAGES,
+  putHexBytes,
+  readMeasurement,
+  TEST_CSR,
+} from "../lib/attestation";
 import { addMmioRegion } from "../lib/covg";
+import { allocateZeroed } from "../lib/heap";
 import { handleTrap } from "../lib/interrupts";
 import { reportAssert, reportWasmTrap } from "../lib/panic";
 import { PAGE_SIZE } from "../lib/records";
@@ -8,6 +19,9 @@ import { afterImage, startTestVm } from "../lib/start";
 import { TrapFrame } from "../lib/trap-frame";
 import { ZERO_PAGES_START } from "../lib/tvm-map";
 import { DEVICE_PAGE, FAULTING_PAGES, FAULTS_BEFORE, ROUND_TRIPS, WARM_UP } from "../bench-host/bench-map";
+
+/** Room for a certificate. */
+const EVIDENCE_PAGES: u64 = 4;
 
 /**
  * The benchmark's confidential guest: everything that a guest makes happen, each between marks. The host announces these measurements
@@ -46,6 +60,7 @@ export function main(hartId: u64, _argument: u64): void {
   firstTouches(FAULTS_BEFORE, FAULTING_PAGES);
   markEnd();
 
+  measureAttestation();
   systemReset(RESET_SHUTDOWN, RESET_NO_REASON);
 }
 
@@ -74,6 +89,26 @@ function waits(count: u64): void {
 function firstTouches(first: u64, count: u64): void {
   for (let page = first; page < first + count; page++) {
     assert(read64(ZERO_PAGES_START + page * PAGE_SIZE) == 0, "a new page is zero");
+  }
+}
+
+/** A measurement register, and a certificate: the first one has the TVM's keys derived. */
+function measureAttestation(): void {
+  const request = allocateZeroed(1);
+  const nonce = allocateZeroed(1);
+  const output = allocateZeroed(EVIDENCE_PAGES);
+  const length = putHexBytes(request, TEST_CSR);
+  assert(readMeasurement(output, DIGEST_SIZE, PCR_PAGES) == <i64>DIGEST_SIZE, "ReadMeasurement");
+  markStart();
+  readMeasurement(output, DIGEST_SIZE, PCR_PAGES);
+  markEnd();
+
+  for (let i: u64 = 0; i < 2; i++) {
+    write64(nonce, NONCE_SIZE + i);
+    markStart();
+    const written = getEvidence(request, length, nonce, ATST_DICE_TCB_INFO, output, EVIDENCE_PAGES * PAGE_SIZE);
+    markEnd();
+    assert(written > 0, "GetEvidence");
   }
 }
 

@@ -18,6 +18,9 @@ export function measureGuestRows(tvm: BenchTvm): void {
   announce("mmio-load-exit", ROUND_TRIPS);
   announce("wfi-exit", ROUND_TRIPS);
   announce("demand-zero-fault", FAULTING_PAGES);
+  announce("read-measurement", 1);
+  announce("get-evidence-first", 1);
+  announce("get-evidence", 1);
   assert(ensureNacl() >= 0, "NACL shared memory");
   runToShutdown(tvm);
 }

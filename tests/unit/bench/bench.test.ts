@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { regressions, updated } from "../../../tools/bench/baseline.ts";
+import { readBaseline, regressions, updated } from "../../../tools/bench/baseline.ts";
+import { figureTable, partOf, readDocument, withPart } from "../../../tools/bench/document.ts";
 import { figureOf, meetsBudget, type Figure } from "../../../tools/bench/figures.ts";
 import { parseReport, pluginArguments } from "../../../tools/bench/plugin.ts";
 import { costs } from "../../../tools/bench/profile.ts";
-import { CPUS, ROWS } from "../../../tools/bench/rows.ts";
+import { ROWS, SETUPS } from "../../../tools/bench/rows.ts";
 import { combine, type BenchImages } from "../../../tools/bench/run.ts";
 import { number, tableLines } from "../../../tools/bench/table.ts";
 import { coloursFor } from "../../../tools/terminal.ts";
@@ -35,7 +36,7 @@ function row(name: string) {
 }
 
 test("figures are per operation and per page, with the firmware's share", () => {
-  const run = combine(LINES, parseReport(REPORT));
+  const run = combine(SETUPS.reference, LINES, parseReport(REPORT));
   assert.deepEqual(figureOf(row("null-call-host"), run, IMAGES), {
     name: "null-call-host",
     total: 110,
@@ -53,7 +54,10 @@ test("figures are per operation and per page, with the firmware's share", () => 
 });
 
 test("intervals that nobody announced, or that were not closed, are refused", () => {
-  assert.throws(() => combine(LINES.slice(0, 3), parseReport(REPORT)), /1 measurements were announced, 2 were counted/);
+  assert.throws(
+    () => combine(SETUPS.reference, LINES.slice(0, 3), parseReport(REPORT)),
+    /1 measurements were announced, 2 were counted/,
+  );
   assert.throws(() => parseReport(`${REPORT}unclosed\n`), /in the middle/);
 });
 
@@ -65,7 +69,7 @@ test("the plugin's arguments are hexadecimal, and commas in paths are kept", () 
 });
 
 test("a profile sums instructions by the function that holds them", () => {
-  const measurement = combine(LINES, parseReport(REPORT)).measurements.get("null-call-host")!;
+  const measurement = combine(SETUPS.reference, LINES, parseReport(REPORT)).measurements.get("null-call-host")!;
   const symbols = [
     { address: 0x80200000, name: "first" },
     { address: 0x80200004, name: "second" },
@@ -95,19 +99,24 @@ test("an update changes the rows that were measured, of this compiler", () => {
   assert.equal(after["gcc 13.1.0"]["a"].budgetMet, null);
 });
 
-test("the table shows every row, also those that cannot be measured", () => {
+test("the table shows every row", () => {
   const figures = [figure("create", 2981, 20_000), { ...figure("convert-100", 65.4, 50), original: 619.2 }];
-  const absent = [{ name: "x", label: "evidence", budget: 5, original: 6, why: "not yet" }];
-  const lines = tableLines(figures, absent, coloursFor({}, true));
-  assert.equal(lines.length, 4);
+  const lines = tableLines(figures, coloursFor({}, true));
+  assert.equal(lines.length, 3);
   assert.match(lines[1], /^✔ create a TVM +2,981 +2,982 +20,000$/);
   assert.match(lines[2], /^✖ convert 100 pages, per page +65.4 +66.4 +50 +619.2 +9.5 x$/);
-  assert.match(lines[3], /^\? evidence: not yet +5 +6$/);
   assert.equal(number(null), "");
   assert.ok(meetsBudget(figures[0]) && !meetsBudget(figures[1]));
 });
 
-test("row names are unique, and their CPUs exist", () => {
+test("row names are unique, and their machines exist", () => {
   assert.equal(new Set(ROWS.map(({ name }) => name)).size, ROWS.length);
-  for (const { cpu, per } of ROWS) assert.ok(cpu in CPUS && per > 0);
+  for (const { on, per } of ROWS) assert.ok(on in SETUPS && per > 0);
+});
+
+test("docs/performance.md has the figures of the baseline", () => {
+  assert.equal(partOf(readDocument(), "figures"), figureTable(readBaseline()));
+  const document = withPart("a\n<!-- made by the suite: x -->\nold\n<!-- end of x -->\nb", "x", "new");
+  assert.equal(document, "a\n<!-- made by the suite: x -->\n\nnew\n\n<!-- end of x -->\nb");
+  assert.throws(() => withPart(document, "y", "new"), /has no place for its part "y"/);
 });

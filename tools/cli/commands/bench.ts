@@ -1,8 +1,10 @@
 import { compilerVersion, readBaseline, regressions, updated, writeBaseline } from "../../bench/baseline.ts";
-import { figureOf, type Figure } from "../../bench/figures.ts";
+import { updateDocument } from "../../bench/document.ts";
+import type { Figure } from "../../bench/figures.ts";
+import { measureRows } from "../../bench/measure.ts";
 import { costs, profileLines, readSymbols } from "../../bench/profile.ts";
-import { ABSENT_ROWS, CPUS, ROWS, type Cpu, type Row } from "../../bench/rows.ts";
-import { buildBench, runBench, type BenchRun } from "../../bench/run.ts";
+import { ROWS, type Row } from "../../bench/rows.ts";
+import { buildBench } from "../../bench/run.ts";
 import { tableLines } from "../../bench/table.ts";
 import { UsageError } from "../../failure.ts";
 import { ensureTools } from "../../setup/index.ts";
@@ -27,8 +29,7 @@ export interface BenchFlags {
 export async function bench(flags: BenchFlags): Promise<boolean> {
   const wanted = flags.profile ?? flags.only;
   const selected = ROWS.filter(({ name }) => wanted === undefined || name.includes(wanted));
-  const absent = ABSENT_ROWS.filter(({ name }) => wanted === undefined || name.includes(wanted));
-  if (selected.length + absent.length === 0) {
+  if (selected.length === 0) {
     throw new UsageError(`nothing that is measured is called "${wanted}"; there are ${namesOf(ROWS)}`);
   }
   const qemuChoice = flags.qemu ?? (process.env["QEMU"] || undefined);
@@ -38,32 +39,34 @@ export async function bench(flags: BenchFlags): Promise<boolean> {
     log: progress,
   });
   const images = await buildBench(nativeCompiler!, progress);
-  const runs = new Map<Cpu, BenchRun>();
-  for (const cpu of new Set(selected.map((row) => row.cpu))) {
-    progress(`counting on the ${cpu} CPU`);
-    runs.set(cpu, await runBench(qemu!, images, CPUS[cpu], flags.profile !== undefined));
-  }
+  const { figures, runs } = await measureRows(selected, {
+    qemu: qemu!,
+    images,
+    detail: flags.profile !== undefined,
+    log: progress,
+  });
   const write = (line: string): void => void process.stdout.write(`${line}\n`);
   const colours = coloursFor(process.stdout, flags.plain);
   if (flags.profile !== undefined) {
     const symbols = await readSymbols(compiler!, images.hypervisor);
     for (const row of selected) {
-      const measurement = runs.get(row.cpu)!.measurements.get(row.from);
+      const measurement = runs.get(row.on)!.measurements.get(row.from);
       if (!measurement) progress(`${row.name} has no profile: it is not marked by the benchmark's host`);
       else profileLines(row.label, costs(measurement, symbols, row.per), colours).forEach(write);
     }
     return true;
   }
-  const figures = selected.map((row) => figureOf(row, runs.get(row.cpu)!, images));
   if (flags.json) write(JSON.stringify(figures));
-  else tableLines(figures, absent, colours).forEach(write);
+  else tableLines(figures, colours).forEach(write);
   return against(figures, await compilerVersion(compiler!), flags);
 }
 
 /** Compares with the checked-in figures, or replaces them. */
 function against(figures: Figure[], compiler: string, flags: BenchFlags): boolean {
   if (flags.update) {
-    writeBaseline(updated(readBaseline(), compiler, figures));
+    const baseline = updated(readBaseline(), compiler, figures);
+    writeBaseline(baseline);
+    updateDocument(baseline);
     progress(`bench/baseline.json has these figures for ${compiler} now`);
     return true;
   }
