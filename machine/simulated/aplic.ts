@@ -104,9 +104,8 @@ export class Aplic implements Device {
   }
 
   #send(target: number): void {
-    const file = this.#imsic.harts[target >>> 18]?.files[(target >> 12) & 63];
-    if (!file) throw new MachineFault(`APLIC: target ${hex(target)} is no interrupt file`);
-    file.setPending(target & 0x7ff);
+    const sent = this.#imsic.message(target >>> 18, (target >> 12) & 63, target & 0x7ff);
+    if (!sent) throw new MachineFault(`APLIC: target ${hex(target)} is no interrupt file`);
   }
 
   save(): unknown {

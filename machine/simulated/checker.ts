@@ -13,6 +13,7 @@ import {
   unpackRecord,
 } from "./hypervisor-state.ts";
 import { InterruptFileChecker } from "./interrupt-file-checker.ts";
+import { InterruptLedger } from "./interrupt-ledger.ts";
 import type { Machine } from "./machine.ts";
 import { checkTlbs } from "./tlb-checker.ts";
 
@@ -26,6 +27,7 @@ export class Checker {
   readonly machine: Machine;
   readonly state: HypervisorState;
   readonly files: InterruptFileChecker;
+  readonly ledger: InterruptLedger;
   /** Records at the last check: a page that changed hands since must arrive clean. */
   #previous: Uint32Array;
   /** How many checks have been made. */
@@ -37,6 +39,7 @@ export class Checker {
     this.machine = machine;
     this.state = new HypervisorState(machine.memory, machine.root);
     this.files = new InterruptFileChecker(machine, this.state);
+    this.ledger = InterruptLedger.of(machine);
     this.#previous = this.state.rawRecords();
   }
 
@@ -64,6 +67,7 @@ export class Checker {
     view.vms.forEach((vm) => this.#checkVm(view, vm));
     this.#checkLocks(view);
     this.files.check();
+    this.ledger.check();
     checkTlbs(this.machine, view);
     checkDma(this.machine, view);
     this.#previous = view.records;

@@ -6,16 +6,29 @@ import { MachineFault, hex } from "./errors.ts";
  */
 export class InterruptFile {
   /** Bit n: identity n. */
-  pending = 0n;
+  #pending = 0n;
   enabled = 0n;
   delivery = 0n;
   threshold = 0n;
 
   readonly #identities: number;
+  readonly #onPending: PendingListener;
 
-  /** `identities`: the highest identity, one less than a multiple of 64. */
-  constructor(identities: number) {
+  /** `identities`: the highest identity, one less than a multiple of 64. `onPending` is told of every change. */
+  constructor(identities: number, onPending: PendingListener = () => {}) {
     this.#identities = identities;
+    this.#onPending = onPending;
+  }
+
+  /** Bit n: identity n is pending. */
+  get pending(): bigint {
+    return this.#pending;
+  }
+
+  set pending(bits: bigint) {
+    const before = this.#pending;
+    this.#pending = bits;
+    if (bits !== before) this.#onPending(this, before, bits);
   }
 
   /** A message with that identity arrived; unknown ones are ignored. */
@@ -78,10 +91,15 @@ export class InterruptFile {
     return [this.pending, this.enabled, this.delivery, this.threshold];
   }
 
+  /** Nothing is sent or claimed by that, so nobody is told. */
   restore([pending, enabled, delivery, threshold]: bigint[]): void {
-    Object.assign(this, { pending, enabled, delivery, threshold });
+    this.#pending = pending;
+    Object.assign(this, { enabled, delivery, threshold });
   }
 }
+
+/** Told what was pending in a file before a change, and what is now. */
+export type PendingListener = (file: InterruptFile, before: bigint, after: bigint) => void;
 
 const EIDELIVERY = 0x70;
 const EITHRESHOLD = 0x72;
@@ -100,8 +118,8 @@ function arrayOf(select: number): { name: "pending" | "enabled"; shift: bigint }
 export class HartInterruptFiles {
   readonly files: InterruptFile[];
 
-  constructor(guestFiles: number, identities: number) {
-    this.files = Array.from({ length: guestFiles + 1 }, () => new InterruptFile(identities));
+  constructor(guestFiles: number, identities: number, onPending?: PendingListener) {
+    this.files = Array.from({ length: guestFiles + 1 }, () => new InterruptFile(identities, onPending));
   }
 
   get supervisor(): InterruptFile {
@@ -136,17 +154,33 @@ export class Imsic {
   readonly harts: HartInterruptFiles[];
   readonly identities: number;
   readonly size: number;
+  /** Told of every change of what is pending in a file. */
+  onPending: PendingListener | undefined;
+  /** A message of a device arrives, whoever made the device send it. */
+  fromDevice = false;
 
   constructor(harts: number, guestFiles: number, identities: number) {
     this.identities = identities;
     this.guestIndexBits = Math.ceil(Math.log2(guestFiles + 1));
-    this.harts = Array.from({ length: harts }, () => new HartInterruptFiles(guestFiles, this.identities));
+    this.harts = Array.from(
+      { length: harts },
+      () => new HartInterruptFiles(guestFiles, this.identities, (...change) => this.onPending?.(...change)),
+    );
     this.size = harts * this.stride;
   }
 
   /** Bytes from one hart's files to the next one's. */
   get stride(): number {
     return 4096 << this.guestIndexBits;
+  }
+
+  /** A device's message with that identity, to file `number` of a hart; false if there is no such file. */
+  message(hart: number, number: number, identity: number): boolean {
+    const file = this.harts[hart]?.files[number];
+    this.fromDevice = true;
+    file?.setPending(identity);
+    this.fromDevice = false;
+    return file !== undefined;
   }
 
   /** A store to `offset` of the region: seteipnum. Anything else is ignored. */

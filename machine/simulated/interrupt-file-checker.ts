@@ -17,7 +17,7 @@ import { RecordView, enumValues, fieldOffset } from "./record-layout.ts";
 const FIRST_FOR_TVMS = 2;
 /** Host's own file: the machine's number. */
 const HOST_FILE = 1;
-const BIND = enumValues("vm/binding", "BindState");
+export const BIND = enumValues("vm/binding", "BindState");
 const CURRENT = fieldOffset("hart", "current");
 const BINDING = fieldOffset("vcpu", "binding");
 const VCPU_VM = fieldOffset("vcpu", "vm");
@@ -249,7 +249,7 @@ export class InterruptFileChecker {
     let own = 0;
     if (memory.read32(vm + VM_SLOT) === HOST_SLOT) own = this.#files.length > 0 ? HOST_FILE : 0;
     else if (memory.read32(vm + HAS_FILES) !== 0) {
-      const binding = decode(memory.read64(vcpu + BINDING));
+      const binding = decodeBinding(memory.read64(vcpu + BINDING));
       const here = binding.hart === hart.record.number("index");
       if (!here || (binding.state !== BIND["Bound"] && binding.state !== BIND["Rebinding"])) {
         throw new InvariantViolation(`hart ${hart.id} runs a vCPU whose interrupt file is not here`);
@@ -304,10 +304,11 @@ export class InterruptFileChecker {
 }
 
 function bindingsOf(vm: VmState): Binding[] {
-  return vm.vcpus().map((vcpu) => ({ vm, vcpu, ...decode(vm.memory.read64(vcpu.address + BINDING)) }));
+  return vm.vcpus().map((vcpu) => ({ vm, vcpu, ...decodeBinding(vm.memory.read64(vcpu.address + BINDING)) }));
 }
 
-function decode(word: bigint) {
+/** The fields of a binding word. */
+export function decodeBinding(word: bigint) {
   const field = (from: bigint, bits: bigint): number => Number((word >> from) & ((1n << bits) - 1n));
   return {
     state: field(0n, 8n),

@@ -19,6 +19,7 @@ import { helperModule, hypervisorModule, declaredPrimitives } from "./hypervisor
 import { HelperRunner } from "./helper.ts";
 import { ImageLayout, ImageSymbol } from "./image-layout.ts";
 import { Imsic } from "./imsic.ts";
+import type { InterruptLedger } from "./interrupt-ledger.ts";
 import type { MachineOptions } from "./machine-options.ts";
 import { machineOptions } from "./machine-options.ts";
 import { OperationExecutor, describeOperation, interruptCause } from "./operation-executor.ts";
@@ -82,6 +83,8 @@ export class Machine {
   readonly door: DoorFunctions;
   /** Of the checked flavour of the hypervisor. */
   readonly accessChecker: AccessChecker | undefined;
+  /** Follows interrupts from those who send them to those who claim them, once a checker has asked for it. */
+  ledger: InterruptLedger | undefined;
   /** Called after each entry into the hypervisor. */
   readonly afterEntry: ((hart: Hart) => void)[] = [];
 
@@ -378,6 +381,7 @@ export class Machine {
 
   /** Executes an export in the name of the hart; returns the Action. */
   #enter(hart: Hart, name: string, args: (bigint | number)[]): number | undefined {
+    this.ledger?.entryBegins(hart, name);
     if (this.entryPlayer) {
       if (hart.state === "guest") this.contextOf(hart).hart = undefined;
       this.entries++;
@@ -394,7 +398,9 @@ export class Machine {
     this.#pauses = 0;
     this.accessChecker?.begin(name);
     try {
-      return this.#exports[name](...args);
+      const action = this.#exports[name](...args);
+      this.ledger?.entryEnds(hart);
+      return action;
     } catch (error) {
       if (error instanceof HartStopped && error.hart === hart) return ACTION_OFF;
       if (error instanceof MachineEnded) this.ended = error;
@@ -416,8 +422,14 @@ export class Machine {
     }
   }
 
+  /** The hart whose code of the hypervisor does what happens now; undefined: guests and devices do it. */
+  get hartInHypervisor(): Hart | undefined {
+    return this.#executing.at(-1);
+  }
+
   /** An entry that `entryPlayer` began is over. */
   entryOver(hart: Hart, action: number): void {
+    this.ledger?.entryEnds(hart);
     hart.leave(action);
     this.#afterEntry(hart);
   }
@@ -465,6 +477,7 @@ export class Machine {
       harts: this.harts.map((hart) => hart.save()),
       guests: this.#guests.save(),
       interruptFiles: this.imsic?.harts.map((files) => files.save()),
+      ledger: this.ledger?.save(),
       aplic: this.aplic?.save(),
       firmware: this.firmware.save(),
       uart: this.uart.save(),
@@ -488,6 +501,7 @@ export class Machine {
     this.iommu?.restore(state.iommu);
     this.clock.now = state.now;
     this.ended = state.ended;
+    this.ledger?.restore(state.ledger);
   }
 }
 
@@ -528,6 +542,7 @@ export interface MachineState {
   harts: unknown[];
   guests: SavedGuest[];
   interruptFiles: bigint[][][] | undefined;
+  ledger: unknown;
   aplic: unknown;
   firmware: unknown;
   uart: unknown;

@@ -1,7 +1,16 @@
 import { InvariantViolation, hex } from "./errors.ts";
 import { InterruptFileChecker } from "./interrupt-file-checker.ts";
-import { HOST_SLOT, HypervisorState, Lifecycle, PAGE, PageState, describeRecord } from "./hypervisor-state.ts";
+import {
+  HOST_SLOT,
+  HypervisorState,
+  Lifecycle,
+  PAGE,
+  PageState,
+  RangeKind,
+  describeRecord,
+} from "./hypervisor-state.ts";
 import { unpackRecord } from "./hypervisor-state.ts";
+import { InterruptLedger } from "./interrupt-ledger.ts";
 import type { Machine } from "./machine.ts";
 import { RecordView, fieldOffset } from "./record-layout.ts";
 import { currentVmid } from "./translation.ts";
@@ -42,6 +51,7 @@ export class TouchedChecker {
   readonly log: WriteLog;
   readonly state: HypervisorState;
   readonly files: InterruptFileChecker;
+  readonly ledger: InterruptLedger;
   /** Pages looked at so far. */
   pagesChecked = 0;
 
@@ -66,15 +76,20 @@ export class TouchedChecker {
   #touchedCount = 0;
   /** Something that interrupt files depend on was written. */
   #filesTouched = false;
+  /** Pages of vCPUs or VMs have come or gone. */
+  #statesTouched = false;
   #epoch = 0;
   /** Pages that were touched while a call was under way, and whether they were overwritten then: checked when it is over. */
   readonly #inTransit = new Map<number, boolean>();
+  /** Addresses of VMs that were being given measured pages at the last check: the entry that ends that may also finalize them. */
+  readonly #measuring = new Set<number>();
 
   constructor(machine: Machine, log: WriteLog) {
     this.machine = machine;
     this.log = log;
     this.state = new HypervisorState(machine.memory, machine.root);
     this.files = new InterruptFileChecker(machine, this.state);
+    this.ledger = InterruptLedger.of(machine);
     const { ranges } = machine.memory;
     if (ranges.length !== 1) throw new Error("this checker knows one range of RAM");
     this.#base = ranges[0].base;
@@ -99,6 +114,7 @@ export class TouchedChecker {
     this.#tableOf.fill(NO_TABLE);
     this.#spaces.clear();
     this.#inTransit.clear();
+    this.#measuring.clear();
     this.#findSpaces();
     this.files.reset();
     this.log.clear();
@@ -110,7 +126,8 @@ export class TouchedChecker {
    */
   check(failed: boolean): void {
     // A call that made way for an interrupt has pages in its hands, and what it gives back when it fails it took in an earlier entry.
-    const underWay = this.state.rangeCalls().length > 0;
+    const calls = this.state.rangeCalls();
+    const underWay = calls.length > 0;
     const whole = !underWay && this.#inTransit.size === 0;
     this.#epoch++;
     this.#touchedCount = 0;
@@ -132,10 +149,13 @@ export class TouchedChecker {
       for (let i = 0; i < this.#touchedCount; i++) this.#checkPage(this.#touched[i]);
       this.pagesChecked += this.#touchedCount;
     }
+    this.#measuring.clear();
+    for (const { kind, target } of calls) if (kind === RangeKind.Measured) this.#measuring.add(target);
     this.#checkLocks();
     this.#checkTlbs();
     if (this.#filesTouched) this.files.check();
     else this.files.checkHarts();
+    this.ledger.check(this.#filesTouched || this.#statesTouched);
     this.log.clear();
   }
 
@@ -182,6 +202,7 @@ export class TouchedChecker {
     }
     // The log has not all that a rescan finds, and a rescan all that the log has: counts start anew.
     for (const space of rescan) this.#rescan(space);
+    this.#statesTouched = states;
     if (states) this.#findSpaces();
   }
 
@@ -377,7 +398,10 @@ export class TouchedChecker {
     if (inUse && wasInUse && ((before >>> 4) & 0xfff) === owner) return undefined;
     const space = this.#spaces.get(owner);
     const loading =
-      owner !== HOST_SLOT && space && this.#words[this.#index(space.record + LIFECYCLE)] === Lifecycle.Initializing;
+      owner !== HOST_SLOT &&
+      space &&
+      (this.#words[this.#index(space.record + LIFECYCLE)] === Lifecycle.Initializing ||
+        this.#measuring.has(space.record));
     if (inUse && !loading) {
       if (this.#isZero(page)) return undefined;
       return "it arrived with what it held";

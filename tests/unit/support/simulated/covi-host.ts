@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import type { DoorReplacement } from "../../../../machine/simulated/door.ts";
 import { GuestDriver } from "../../../../machine/simulated/guest-driver.ts";
 import { operations } from "../../../../machine/simulated/guest-script.ts";
 import type { SbiResult } from "../../../../machine/simulated/guest-script.ts";
@@ -23,8 +24,8 @@ export class CoviHost {
   }
 
   /** Both harts run the host, each with memory for exits; the TVM is not finalized. */
-  static async boot(): Promise<CoviHost> {
-    const host = await CoveHost.boot({ options: { harts: [0, 1] } });
+  static async boot(door?: DoorReplacement): Promise<CoviHost> {
+    const host = await CoveHost.boot({ options: { harts: [0, 1] }, ...(door ? { door } : {}) });
     const second = new GuestDriver(host.machine, 1);
     host.registerNacl();
     assert.equal(host.call(Eid.hsm, Hsm.start, 1, HOST_CODE, 0).error, 0n);
