@@ -304,10 +304,8 @@ function putImsic(writer: TreeWriter, root: Root, description: MachineDescriptio
   putNumber32(writer, "#msi-cells", 0);
   putEmpty(writer, "interrupt-controller");
   putNumber32(writer, "#interrupt-cells", 0);
-  putNumber32(writer, "riscv,num-ids", description.imsicIdentities);
-  if (description.imsicGuestIdentities != description.imsicIdentities) {
-    putNumber32(writer, "riscv,num-guest-ids", description.imsicGuestIdentities);
-  }
+  // What the host sees as its own file is a guest file, so all of its files have as many identities.
+  putNumber32(writer, "riscv,num-ids", description.imsicGuestIdentities);
   putNumber32(writer, "riscv,guest-index-bits", description.imsicGuestIndexBits);
   putNumber32(writer, "riscv,hart-index-bits", description.imsicHartIndexBits);
   if (description.imsicGroupIndexBits != 0) {

@@ -1,6 +1,7 @@
 import type { TreeNode } from "./device-tree-blob.ts";
 import { cells64, treeNode, writeDeviceTree } from "./device-tree-blob.ts";
 import type { Imsic } from "./imsic.ts";
+import { GROUP_SHIFT } from "./imsic.ts";
 import type { Iommu } from "./iommu.ts";
 import { IOMMU_REGISTERS, PLATFORM_IOMMU } from "./iommu.ts";
 import type { MachineOptions } from "./machine-options.ts";
@@ -166,8 +167,14 @@ function soc(options: MachineOptions, imsic: Imsic | undefined, pci?: PciHost, i
         "#interrupt-cells": [0],
         "#msi-cells": [0],
         "interrupts-extended": options.harts.flatMap((_, index) => [interruptController(index), 9]),
-        reg: cells64(imsic.base, imsic.size),
+        reg: cells64(...imsic.regions.flatMap(({ base, size }) => [base, size])),
         "riscv,num-ids": [imsic.identities],
+        ...(imsic.guestIdentities !== imsic.identities && { "riscv,num-guest-ids": [imsic.guestIdentities] }),
+        ...(imsic.groups > 1 && {
+          "riscv,hart-index-bits": [imsic.hartIndexBits],
+          "riscv,group-index-bits": [Math.ceil(Math.log2(imsic.groups))],
+          "riscv,group-index-shift": [GROUP_SHIFT],
+        }),
         "riscv,guest-index-bits": [imsic.guestIndexBits],
         phandle: [IMSIC_PHANDLE],
       }),

@@ -68,18 +68,20 @@ export class TestFinisher implements Device {
   }
 }
 
-/** The IMSIC as a device; its files read as 0. */
+/** The files of one group of harts as a device; they read as 0. */
 export class ImsicDevice implements Device {
   readonly name = "imsic";
   readonly onlyWidth = 4;
   readonly base: number;
   readonly size: number;
   readonly #imsic: Imsic;
+  readonly #group: number;
 
-  constructor(imsic: Imsic) {
+  constructor(imsic: Imsic, group: number) {
     this.#imsic = imsic;
-    this.base = imsic.base;
-    this.size = imsic.size;
+    this.#group = group;
+    this.base = imsic.regions[group].base;
+    this.size = imsic.regions[group].size;
   }
 
   read(): bigint {
@@ -87,7 +89,7 @@ export class ImsicDevice implements Device {
   }
 
   write(offset: number, width: number, value: bigint): void {
-    this.#imsic.write(offset, width, value);
+    this.#imsic.write(this.#group, offset, width, value);
   }
 }
 

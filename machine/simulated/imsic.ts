@@ -118,8 +118,11 @@ function arrayOf(select: number): { name: "pending" | "enabled"; shift: bigint }
 export class HartInterruptFiles {
   readonly files: InterruptFile[];
 
-  constructor(guestFiles: number, identities: number, onPending?: PendingListener) {
-    this.files = Array.from({ length: guestFiles + 1 }, () => new InterruptFile(identities, onPending));
+  constructor(guestFiles: number, identities: number, guestIdentities = identities, onPending?: PendingListener) {
+    this.files = Array.from(
+      { length: guestFiles + 1 },
+      (_, number) => new InterruptFile(number === 0 ? identities : guestIdentities, onPending),
+    );
   }
 
   get supervisor(): InterruptFile {
@@ -147,26 +150,56 @@ export class HartInterruptFiles {
   }
 }
 
-/** Where the files lie: the same formula as the device tree's (riscv,imsics). */
+/**
+ * Where the files lie: the same formula as the device tree's (riscv,imsics). Harts are in groups, each with a region of its own, and nothing in
+ * between.
+ */
 export class Imsic {
   readonly base = 0x2800_0000;
   readonly guestIndexBits: number;
   readonly harts: HartInterruptFiles[];
+  /** Highest identity of a supervisor file, and of a guest file. */
   readonly identities: number;
-  readonly size: number;
+  readonly guestIdentities: number;
+  readonly groups: number;
+  /** One for each group. */
+  readonly regions: { base: number; size: number }[];
+  readonly #hartsOfGroup: number;
   /** Told of every change of what is pending in a file. */
   onPending: PendingListener | undefined;
   /** A message of a device arrives, whoever made the device send it. */
   fromDevice = false;
 
-  constructor(harts: number, guestFiles: number, identities: number) {
+  constructor(harts: number, guestFiles: number, identities: number, guestIdentities = identities, groups = 1) {
     this.identities = identities;
+    this.guestIdentities = guestIdentities;
+    this.groups = groups;
+    this.#hartsOfGroup = Math.ceil(harts / groups);
     this.guestIndexBits = Math.ceil(Math.log2(guestFiles + 1));
     this.harts = Array.from(
       { length: harts },
-      () => new HartInterruptFiles(guestFiles, this.identities, (...change) => this.onPending?.(...change)),
+      () => new HartInterruptFiles(guestFiles, identities, guestIdentities, (...change) => this.onPending?.(...change)),
     );
-    this.size = harts * this.stride;
+    this.regions = Array.from({ length: groups }, (_, group) => ({
+      base: this.base + group * 2 ** GROUP_SHIFT,
+      size: Math.min(this.#hartsOfGroup, harts - group * this.#hartsOfGroup) * this.stride,
+    }));
+  }
+
+  /** Bits of the hart's number in its group. */
+  get hartIndexBits(): number {
+    return Math.ceil(Math.log2(this.#hartsOfGroup));
+  }
+
+  /** Address of the page of file `number` of the hart in that place of the device tree. */
+  pageOf(hart: number, number: number): number {
+    const { base } = this.regions[Math.floor(hart / this.#hartsOfGroup)];
+    return base + (hart % this.#hartsOfGroup) * this.stride + number * 4096;
+  }
+
+  /** Whether it is the address of a file's page, or of the place of a file that there is not. */
+  covers(hpa: number): boolean {
+    return this.regions.some(({ base, size }) => hpa >= base && hpa < base + size);
   }
 
   /** Bytes from one hart's files to the next one's. */
@@ -183,16 +216,19 @@ export class Imsic {
     return file !== undefined;
   }
 
-  /** A store to `offset` of the region: seteipnum. Anything else is ignored. */
-  write(offset: number, width: number, value: bigint): void {
+  /** A store to `offset` of the region of a group: seteipnum. Anything else is ignored. */
+  write(group: number, offset: number, width: number, value: bigint): void {
     if (width !== 4) throw new MachineFault(`IMSIC: ${width}-byte store at offset ${hex(offset)}`);
-    const files = this.harts[Math.floor(offset / this.stride)].files;
+    const files = this.harts[group * this.#hartsOfGroup + Math.floor(offset / this.stride)].files;
     const file = files.at(Math.floor((offset % this.stride) / 4096));
     const register = offset % 4096;
     if (register === 0) file?.setPending(Number(value));
     else if (register === 4) file?.setPending(swapBytes(Number(value)));
   }
 }
+
+/** Lowest bit of a group's number in the address of its files. */
+export const GROUP_SHIFT = 24;
 
 /** seteipnum_be takes the number with its bytes in the other order. */
 function swapBytes(value: number): number {

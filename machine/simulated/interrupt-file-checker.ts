@@ -83,7 +83,7 @@ export class InterruptFileChecker {
         const file: File = {
           hart: record.number("index"),
           number,
-          hpa: imsic.base + index * imsic.stride + number * PAGE,
+          hpa: imsic.pageOf(index, number),
           record: record.number("fileRecords") + number * 8,
           file: imsic.harts[index].guest(number)!,
         };
@@ -91,10 +91,12 @@ export class InterruptFileChecker {
         this.#byPage.set(file.hpa, file);
       }
     }
-    for (let page = imsic.base + PAGE; page < imsic.base + imsic.size; page += PAGE) {
-      const number = ((page - imsic.base) % imsic.stride) / PAGE;
-      if (mask >> BigInt(number) !== 0n && number >= HOST_FILE && !this.#byPage.has(page)) this.#idle.add(page);
-    }
+    imsic.harts.forEach((_, index) => {
+      for (let number = HOST_FILE; mask >> BigInt(number) !== 0n; number++) {
+        const page = imsic.pageOf(index, number);
+        if (!this.#byPage.has(page)) this.#idle.add(page);
+      }
+    });
     this.#firstRecord = Math.min(...this.#files.map(({ record }) => record));
     this.#endOfRecords = Math.max(...this.#files.map(({ record }) => record)) + 8;
     this.reset();
@@ -123,7 +125,7 @@ export class InterruptFileChecker {
     const { aplic, devices, finisher, imsic, iommu, pci } = this.#machine;
     const inside = (device: { base: number; size: number } | undefined): boolean =>
       device !== undefined && hpa >= device.base && hpa < device.base + device.size;
-    if ([imsic, aplic, pci, iommu].some(inside)) return false;
+    if (imsic?.covers(hpa) || [aplic, pci, iommu].some(inside)) return false;
     if (pci && inside(PCI_IO_WINDOW)) return true;
     return hpa !== finisher.base && devices.at(hpa) !== undefined;
   }

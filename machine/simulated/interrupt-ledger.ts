@@ -52,7 +52,7 @@ export class InterruptLedger {
     this.#state = new HypervisorState(machine.memory, machine.root);
     this.#words = new Uint32Array(machine.memory.wasmMemory.buffer);
     const { imsic } = machine;
-    this.#identityWords = imsic ? (imsic.identities + 1) / 32 : 0;
+    this.#identityWords = imsic ? (imsic.guestIdentities + 1) / 32 : 0;
     if (imsic && machine.root.word("guestFileMask") !== 0n) {
       for (const record of this.#state.hartRecords()) {
         const hart = record.number("index");

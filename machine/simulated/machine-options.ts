@@ -51,8 +51,12 @@ export interface MachineOptions {
   guestFiles: number | undefined;
   /** Wired interrupts of the APLIC, which needs an IMSIC; 0: no APLIC. */
   aplicSources: number;
-  /** Highest interrupt identity of every file: one less than a multiple of 64, up to 2047. */
+  /** Highest interrupt identity of a supervisor file: one less than a multiple of 64, up to 2047. */
   interruptIdentities: number;
+  /** The same of a guest file; undefined: as many. */
+  guestIdentities: number | undefined;
+  /** Groups of harts, each with its interrupt files in a place of its own. */
+  interruptGroups: number;
   /** Programmable performance counters, beside cycle and instret; undefined: the firmware has no PMU. */
   counters: number | undefined;
   /** Counters interrupt when they overflow, and can leave out privilege modes. */
@@ -101,6 +105,8 @@ const DEFAULTS: MachineOptions = {
   guestFiles: 3,
   aplicSources: 63,
   interruptIdentities: 255,
+  guestIdentities: undefined,
+  interruptGroups: 1,
   counters: undefined,
   sscofpmf: true,
   debugConsole: true,

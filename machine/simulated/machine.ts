@@ -111,14 +111,21 @@ export class Machine {
     this.#guests = new GuestRegistry(this.memory);
     this.firmware = new Firmware(options, this.memory, this.uart);
     if (options.guestFiles !== undefined) {
-      this.imsic = new Imsic(options.harts.length, options.guestFiles, options.interruptIdentities);
+      const { interruptIdentities, guestIdentities = interruptIdentities, interruptGroups } = options;
+      this.imsic = new Imsic(
+        options.harts.length,
+        options.guestFiles,
+        interruptIdentities,
+        guestIdentities,
+        interruptGroups,
+      );
     }
     if (this.imsic && options.aplicSources > 0) this.aplic = new Aplic(this.imsic, options.aplicSources);
     if (options.iommu) this.iommu = new Iommu(options.iommu, this.memory);
     if (options.pci) this.pci = new PciHost(functionsOf(options, this.iommu), PCI_BUSES);
     this.devices = new DeviceBus([
       ...[this.uart, this.finisher],
-      ...(this.imsic ? [new ImsicDevice(this.imsic)] : []),
+      ...(this.imsic?.regions.map((_, group) => new ImsicDevice(this.imsic!, group)) ?? []),
       ...(this.aplic ? [this.aplic] : []),
       ...(this.iommu && this.iommu.options.function === undefined ? [this.iommu] : []),
       ...(this.pci ? [this.pci, new PciWindowDevice(this.pci)] : []),

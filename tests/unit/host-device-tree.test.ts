@@ -276,6 +276,13 @@ test("a host with the APLIC gets the interrupts of its devices", () => {
   assert.equal(nodeAt(polled, "/soc/serial")!.properties.has("interrupts"), false);
 });
 
+test("a host's own file has as many identities as a guest file", () => {
+  const root = hostTree(sample({ imsic: { "riscv,num-ids": [255], "riscv,num-guest-ids": [127] } }));
+  const imsic = nodeAt(root, "/soc/imsics")!;
+  assert.deepEqual(cellsOf(imsic, "riscv,num-ids"), [127]);
+  assert.equal(imsic.properties.has("riscv,num-guest-ids"), false, "the same");
+});
+
 test("a hart that is missing keeps the others at their files", () => {
   const root = hostTree(sample({ harts: 4, ids: [10n, 20n, 30n, 40n] }), { ids: [10n, 30n, 40n] });
   assert.deepEqual(
