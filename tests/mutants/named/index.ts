@@ -1,6 +1,7 @@
 import type { NamedFault } from "../../../tools/mutants/fault.ts";
 import { BLOCKING_FAULTS } from "./blocking.ts";
 import { FENCE_FAULTS } from "./fences.ts";
+import { INTERRUPT_FAULTS } from "./interrupts.ts";
 import { LIFECYCLE_FAULTS } from "./lifecycle.ts";
 import { PAGE_FAULTS } from "./pages.ts";
 import { VCPU_FAULTS } from "./vcpus.ts";
@@ -12,4 +13,5 @@ export const NAMED_FAULTS: NamedFault[] = [
   ...BLOCKING_FAULTS,
   ...VCPU_FAULTS,
   ...LIFECYCLE_FAULTS,
+  ...INTERRUPT_FAULTS,
 ];

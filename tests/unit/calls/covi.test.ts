@@ -4,6 +4,7 @@ import { operations } from "../../../machine/simulated/guest-script.ts";
 import { PAGE, TVM_MEMORY } from "../support/simulated/cove-host.ts";
 import { CoviHost, TVM_IMSIC } from "../support/simulated/covi-host.ts";
 import { Covg, Covh, EVERY, Eid } from "../support/simulated/sbi.ts";
+import type { CoviName } from "../support/simulated/sbi.ts";
 
 /** COVI, call by call: what each answers in which state, and that an error changes nothing. Calls are made on hart 0 unless they say another. */
 
@@ -272,6 +273,8 @@ describe("UnbindImsicBegin and UnbindImsicEnd", () => {
     covi.must("unbindImsicBegin", tvm, 0);
     assert.equal(file.delivery, 0n);
     file.setPending(200);
+    // Injected while it is leaving.
+    covi.must("injectExternalInterrupt", tvm, 0, 40);
     covi.refuses("invalidAddress", "unbindImsicEnd", tvm, 0);
     covi.refusesOn(1, "invalidState", "unbindImsicEnd", tvm, 0);
     covi.refuses("invalidState", "unbindImsicBegin", tvm, 0);
@@ -283,9 +286,30 @@ describe("UnbindImsicBegin and UnbindImsicEnd", () => {
     // Injected while it has no file.
     covi.must("injectExternalInterrupt", tvm, 0, 64);
     covi.bind(1, 2);
-    const expected = [(1n << 5n) | (1n << 200n) | (1n << 64n), (1n << 5n) | (1n << 200n), 1n, 9n];
+    const expected = [(1n << 5n) | (1n << 200n) | (1n << 64n) | (1n << 40n), (1n << 5n) | (1n << 200n), 1n, 9n];
     assert.deepEqual(covi.file(1, 2).save(), expected);
     covi.must("reclaimImsic", covi.filePage(0, 1));
+  });
+
+  test("leave the host's own siselect as it was, as all that move a file do", () => {
+    const { tvm, host } = at("allowed");
+    const [, second] = covi.drivers;
+    const keeps = (hart: number, name: CoviName, ...args: number[]): void => {
+      const driver = covi.drivers[hart];
+      driver.writeCsr("siselect", 0x72);
+      covi.mustOn(hart, name, tvm, 0, ...args);
+      assert.equal(driver.readCsr("siselect"), 0x72n, name);
+    };
+    keeps(0, "unbindImsicBegin");
+    covi.fenceTvm();
+    keeps(0, "unbindImsicEnd");
+    keeps(0, "bindImsic", 2);
+    covi.convert(1, 2);
+    keeps(1, "rebindImsicBegin", 4);
+    covi.fenceTvm();
+    keeps(0, "rebindImsicClone");
+    keeps(1, "rebindImsicEnd");
+    assert.deepEqual([host.hart.state, second.hart.state], ["guest", "guest"]);
   });
 
   test("are made on the hart of the file", () => {

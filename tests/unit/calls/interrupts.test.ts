@@ -1,7 +1,10 @@
 import assert from "node:assert/strict";
 import { before, describe, test } from "node:test";
+import { Csr } from "../../../machine/simulated/csr-numbers.ts";
+import type { DoorReplacement } from "../../../machine/simulated/door.ts";
 import { GuestDriver } from "../../../machine/simulated/guest-driver.ts";
 import { operations } from "../../../machine/simulated/guest-script.ts";
+import { enumValues, fieldOffset } from "../../../machine/simulated/record-layout.ts";
 import { CoveHost, HOST_CODE, PAGE, TVM_MEMORY } from "../support/simulated/cove-host.ts";
 import type { Tvm } from "../support/simulated/cove-host.ts";
 import { Covg, EVERY, Eid, Hsm, Sbi } from "../support/simulated/sbi.ts";
@@ -15,9 +18,17 @@ const MMIO = 0x1000_0000;
 let host: CoveHost;
 let second: GuestDriver;
 let tvm: Tvm;
+/** Happens right before a hart stores the state of a vCPU that it lets go of: what another hart does at that moment. */
+let beforeLetGo: ((state: number) => void) | undefined;
 
 before(async () => {
-  host = await CoveHost.boot({ options: { harts: [0, 1] } });
+  const door: DoorReplacement = (usual) => ({
+    storeRelease32: (at: bigint, value: number): unknown => {
+      beforeLetGo?.(Number(at));
+      return usual["storeRelease32"](at as never, value as never);
+    },
+  });
+  host = await CoveHost.boot({ options: { harts: [0, 1] }, door });
   second = new GuestDriver(host.machine, 1);
   tvm = host.buildTvm({ vcpus: 2 });
   host.must("addZeroPages", tvm.id, host.donated(3), 0, 3, TARGET);
@@ -110,6 +121,67 @@ describe("the host's interrupt file", () => {
     assert.equal(host.trapOf(operations.csrRead("stopei")).cause, 2);
     assert.equal(host.readCsr("sip"), 0n);
   });
+});
+
+describe("the external interrupt of a TVM without a file", () => {
+  const VSEIP = 1n << 10n;
+  const SEIP = 1n << 9n;
+
+  /** The guest's call, of which the host is told by an exit; then the host runs it again with its line at `line`. */
+  function allow(fid: number, identity: number | bigint, line: bigint): void {
+    assert("switched" in host.perform(operations.ecall(Eid.covg, fid, identity)));
+    host.runResult();
+    runWith(line);
+    assert("done" in host.resume());
+  }
+
+  function runWith(line: bigint): void {
+    host.setNaclCsr(Csr.hvip, line);
+    host.enter(tvm);
+  }
+
+  test("is what the host says, as long as the guest allows it", () => {
+    start();
+    runWith(VSEIP);
+    assert.equal(host.readCsr("sip"), 0n, "not before it is allowed");
+    assert.equal(host.ecall(Eid.covg, Covg.allowExternalInterrupt, 3).error, Sbi.invalidParam);
+    allow(Covg.allowExternalInterrupt, 9, VSEIP);
+    assert.equal(host.readCsr("sip"), SEIP);
+    host.leaveTvm();
+    runWith(0n);
+    assert("done" in host.resume());
+    assert.equal(host.readCsr("sip"), 0n, "the host lets it down");
+    host.leaveTvm();
+    runWith(~0n & ((1n << 64n) - 1n));
+    assert("done" in host.resume());
+    assert.equal(host.readCsr("sip"), SEIP, "no other bit of hvip counts");
+    allow(Covg.denyExternalInterrupt, EVERY, VSEIP);
+    assert.equal(host.readCsr("sip"), 0n, "withdrawn, and not taken any more");
+  });
+});
+
+test("a TVM vCPU that is sent a software interrupt while it leaves with a wfi is not put to sleep", () => {
+  start();
+  host.enter(tvm);
+  const [vcpu] = host.checker.state
+    .vms()
+    .find(({ id }) => id === tvm.id)!
+    .vcpus();
+  const SOFTWARE_INTERRUPT = BigInt(enumValues("vm/vcpu", "VcpuMessage")["SoftwareInterrupt"]);
+  beforeLetGo = (at) => {
+    // The sender posts, and finds the vCPU running still.
+    if (at === vcpu.address + fieldOffset("vcpu", "state")) vcpu.set("messages", SOFTWARE_INTERRUPT);
+  };
+  try {
+    assert("switched" in host.perform(operations.wfi()));
+  } finally {
+    beforeLetGo = undefined;
+  }
+  assert.equal(host.runResult().error, Sbi.success);
+  assert.equal(host.readCsr("scause"), (1n << 63n) | 1n, "the host is shown an interrupt, not a wfi");
+  host.enter(tvm);
+  assert("done" in host.resume());
+  assert.equal(host.readCsr("sip"), 2n);
 });
 
 test("an interrupt that nobody asked for is turned off, not taken for ever", () => {

@@ -331,7 +331,16 @@ export class CoveHost extends GuestDriver {
 
   /** A CSR as the memory for exits shows it (SBI 3.0, 15.3). */
   naclCsr(csr: number): bigint {
+    return this.load(this.#naclCsrAddress(csr));
+  }
+
+  /** Sets a CSR in the memory for exits, for the next run. */
+  setNaclCsr(csr: number, value: bigint): void {
+    this.store(this.#naclCsrAddress(csr), 8, value);
+  }
+
+  #naclCsrAddress(csr: number): number {
     const index = ((csr >> 2) & 0x300) | (csr & 0xff);
-    return this.load(this.nacl! + 0x1000 + 8 * index);
+    return this.nacl! + 0x1000 + 8 * index;
   }
 }
