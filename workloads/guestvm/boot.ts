@@ -19,6 +19,7 @@ import { runOriginalSequence } from "./original-sequence";
 import { runCounter } from "./scenarios/counter";
 import { runExceptions } from "./scenarios/exceptions";
 import { runExternalLine } from "./scenarios/external-line";
+import { runFlood } from "./scenarios/flood";
 import { runInterrupts } from "./scenarios/interrupts";
 import { runMmio } from "./scenarios/mmio";
 import { runMultiprocessor } from "./scenarios/multiprocessor";
@@ -77,6 +78,9 @@ export function bootGuest(hartId: u64, argument: u64): void {
       break;
     case GuestScenario.ExternalLine:
       runExternalLine();
+      break;
+    case GuestScenario.Flood:
+      runFlood(vm, parameter);
       break;
     default:
       assert(false, "unknown scenario");

@@ -8,6 +8,7 @@ import { hartStop } from "../lib/sbi";
 import { adoptSecondary } from "../lib/start";
 import { CONSOLE_PAGE } from "../lib/tvm-map";
 import { CONSOLE_SLICE } from "./boot";
+import { work } from "./scenarios/flood";
 import { sendInterrupts, Sender } from "./scenarios/interrupts";
 
 /** What vCPU 0 can ask the other vCPUs to do (the scenario Multiprocessor). */
@@ -28,6 +29,8 @@ export const enum VcpuCommand {
   Stop = 7,
   /** Sends interrupts to vCPU 0 until told to stop. Argument: Sender (scenarios/interrupts.ts). */
   SendInterrupts = 8,
+  /** Works until the host says stop. Argument: FloodKind, what it takes meanwhile (scenarios/flood.ts). */
+  Work = 9,
 }
 
 /** Where vCPUs meet: words in confidential memory, changed with atomics only. */
@@ -77,6 +80,8 @@ function obey(command: u32, argument: u64): u64 {
       return probeCall(argument);
     case VcpuCommand.SendInterrupts:
       return sendInterrupts(changetype<Sender>(<usize>argument));
+    case VcpuCommand.Work:
+      return work(argument);
     default:
       return 0;
   }

@@ -59,6 +59,10 @@ export const INTERRUPT_BOARD_INDEX: u64 = 2;
 export const BOARD_STOP: u64 = 0x200;
 /** Offset of the number of interrupts that the vCPUs have sent each other. */
 export const BOARD_SENT: u64 = 0x208;
+/** Of the scenario Flood: steps of the flood, rounds of work, and interrupts of the flood that were taken, so far. */
+export const BOARD_FLOOD: u64 = 0x210;
+export const BOARD_WORK: u64 = 0x218;
+export const BOARD_TAKEN: u64 = 0x220;
 /** Identities below this are the host's to inject, from here to 63 the guest's own. */
 export const FIRST_GUEST_IDENTITY: u64 = 32;
 export const IDENTITIES: u64 = 64;
@@ -105,6 +109,20 @@ export const enum GuestScenario {
   Interrupts = 9,
   /** The external interrupt that a vCPU without an interrupt file has. */
   ExternalLine = 10,
+  /** vCPU 0 floods in the way that the parameter, a FloodKind, says, and vCPU 1 works. */
+  Flood = 11,
+}
+
+/** What the scenario Flood floods with. */
+export const enum FloodKind {
+  /** Nothing: vCPU 0 works. */
+  None = 0,
+  /** Software interrupts to vCPU 1. */
+  Ipi = 1,
+  /** External interrupts to vCPU 1, through its interrupt file. */
+  External = 2,
+  /** Instructions that trap to the hypervisor. */
+  Fault = 3,
 }
 
 /** Boot argument for a scenario. */

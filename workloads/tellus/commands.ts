@@ -15,7 +15,7 @@ import { runOnce, runUntilWfi } from "./run-loop";
 import { runSchedule, Schedule } from "./schedule";
 import { ensureNacl } from "./state";
 import { Tvm } from "./tvm";
-import { awaitInterrupt, openInterruptFile } from "./imsic";
+import { awaitInterrupt, claimInterrupt, openInterruptFile, TEST_INTERRUPT } from "./imsic";
 
 /** What the boot hart can ask the other harts of tellus to do. */
 export const enum HartCommand {
@@ -53,6 +53,10 @@ export const enum HartCommand {
   HostCall = 15,
   /** Runs the VcpuRun at the argument. */
   RunVcpu = 16,
+  /** Counts in the first of the two words at the argument until the second is set. The result is how far it came. */
+  Count = 17,
+  /** As RunUntilInterrupt, but with external interrupts, one of which it claims. */
+  RunUntilExternal = 18,
 }
 
 /** A hart of tellus other than the boot hart: serves its mailbox for ever. */
@@ -110,9 +114,19 @@ function obey(command: u32, argument: u64): u64 {
       return makeHostCall(changetype<HostCall>(<usize>argument));
     case HartCommand.RunVcpu:
       return runVcpu(changetype<VcpuRun>(<usize>argument));
+    case HartCommand.RunUntilExternal:
+      return runUntilExternal(changetype<Tvm>(<usize>argument));
+    case HartCommand.Count:
+      return count(argument);
     default:
       return ~0;
   }
+}
+
+function count(words: u64): u64 {
+  let turns: u64 = 0;
+  while (loadAcquire64(words + 8) == 0) storeRelease64(words, ++turns);
+  return turns;
 }
 
 function runUntilWfiHere(tvm: Tvm): u64 {
@@ -123,6 +137,19 @@ function runUntilWfiHere(tvm: Tvm): u64 {
   clearSoftwareInterrupt();
   const outcome = runUntilWfi(tvm);
   return <u64>outcome + ((<u64>(hart.testFailures - failuresBefore)) << 8);
+}
+
+/** The guest never exits by itself: a message to this hart's file, which is open, ends the run. */
+function runUntilExternal(tvm: Tvm): u64 {
+  ensureNacl();
+  clearSoftwareInterrupt();
+  csrClear(SIE, SIE_SOFTWARE);
+  csrSet(SIE, SIE_EXTERNAL);
+  storeRelease64(tvm.runningAddress(), 1);
+  const exit = runOnce(tvm, 0);
+  csrClear(SIE, SIE_EXTERNAL);
+  if (exit.error != 0) return <u64>exit.error;
+  return claimInterrupt() == TEST_INTERRUPT ? exit.cause : 0;
 }
 
 /** The guest never exits by itself: the boot hart ends the run with a software interrupt. */

@@ -44,10 +44,9 @@ import { runSlice, VcpuRun } from "../vcpu-run";
 const FILE_1: u64 = 1 << 1;
 const FILE_2: u64 = 1 << 2;
 const SGEI: u64 = 1 << IRQ_SGEI;
-/** Interrupts of a storm: the long one takes an emulator 5 s, and those that go from hart to hart take it ten times as long. */
-const LONG_STORM: u64 = 100_000;
-const STORM: u64 = 20_000;
-const STORM_BETWEEN_HARTS: u64 = 5_000;
+/** Interrupts of a storm; those that go from hart to hart take an emulator ten times as long. */
+const STORM: u64 = 100_000;
+const STORM_BETWEEN_HARTS: u64 = 10_000;
 
 /** Interrupts that a host injects into a guest. */
 export function testAiaInterrupts(): void {
@@ -57,7 +56,7 @@ export function testAiaInterrupts(): void {
     return;
   }
   testInjection();
-  testStorm("a storm of injected interrupts", 0, hartCount() > 1 ? STORM : LONG_STORM);
+  testStorm("a storm of injected interrupts", 0, STORM);
   if (hartCount() > 1) testStorm("a storm of interrupts from another hart", 1, STORM_BETWEEN_HARTS);
 }
 

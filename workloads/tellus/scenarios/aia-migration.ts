@@ -3,7 +3,7 @@ import { endLine, print, printDecimal } from "../../lib/console";
 import { CoviFunction } from "../../lib/covi";
 import { tvmInitiateFence } from "../../lib/covh";
 import { deadlineIn, hasPassed, PATIENCE } from "../../lib/deadline";
-import { allocateZeroed } from "../../lib/heap";
+import { allocateZeroed, heapMark, heapRelease } from "../../lib/heap";
 import { awaitIdle, commandResult, post } from "../../lib/mailbox";
 import { beginTest, check, checkEqual, checkSuccess, endTest, skipTest } from "../../lib/protocol";
 import { SBI_ALREADY_STARTED, SBI_INVALID_ADDRESS } from "../../lib/sbi";
@@ -26,6 +26,8 @@ import { releaseTvm } from "../tvm-builder";
 import { runSlice, VcpuRun } from "../vcpu-run";
 
 const MOVES: u64 = 100;
+/** Runs of the test, each with a new TVM. */
+const RUNS: u64 = 10;
 /** Host's files: vCPU 0 goes from one of the first two to the other, vCPU 1 has the third. */
 const SENDER_FILE: u64 = 3;
 
@@ -51,7 +53,21 @@ export function testAiaMigration(): void {
     skipTest("a vCPU that moves between harts", "not enough guest interrupt files");
     return;
   }
-  beginTest("a vCPU that moves between harts under interrupts");
+  const mark = heapMark();
+  for (let run: u64 = 1; run <= RUNS; run++) {
+    beginTest("a vCPU that moves between harts under interrupts");
+    print("  run ");
+    printDecimal(run);
+    print(" of ");
+    printDecimal(RUNS);
+    endLine();
+    moveOften();
+    endTest();
+    heapRelease(mark);
+  }
+}
+
+function moveOften(): void {
   const move = changetype<Migration>(<usize>allocateZeroed(1));
   move.senderHart = hartCount() > 2 ? 2 : 0;
   move.tvm = buildGuestWithFiles(GuestScenario.Interrupts, 2, 2);
@@ -70,7 +86,6 @@ export function testAiaMigration(): void {
   releaseTvm(move.tvm);
   giveFilesBack();
   giveFileBack(move.senderHart, SENDER_FILE);
-  endTest();
 }
 
 function movingHarts(): u64 {

@@ -5,9 +5,11 @@ import { testAiaMigration } from "./aia-migration";
 import { testConvertedMemory } from "./converted-memory";
 import { testDma } from "./dma";
 import { testFatalExits } from "./fatal-exits";
+import { testFloods } from "./floods";
 import { testGuestCalls } from "./guest-calls";
 import { testGuestScenarios } from "./guest-scenarios";
 import { testHostCsrs } from "./host-csrs";
+import { testHostInterrupts } from "./host-interrupts";
 import { testImsic } from "./imsic";
 import { testLargeRanges } from "./large-ranges";
 import { testMultiprocessor } from "./multiprocessor";
@@ -61,10 +63,14 @@ export function runScenarios(): void {
   testTvmLimit();
   heapRelease(mark);
   testHostCsrs();
+  testHostInterrupts();
+  heapRelease(mark);
   testAiaCalls();
   heapRelease(mark);
   testAiaInterrupts();
   heapRelease(mark);
   testAiaMigration();
+  heapRelease(mark);
+  testFloods();
   heapRelease(mark);
 }
