@@ -211,12 +211,4 @@ export const INTERRUPT_FAULTS: NamedFault[] = [
     description: "a watched file never interrupts the host again after an offer was taken back",
     caughtBy: "host-csr.test.ts",
   },
-  {
-    id: "guest-external-missed-after-a-wait",
-    file: "vm/trap",
-    from: "  if ((csrRead(HIP) & csrRead(HIE) & HIP_SGEIP) != 0) guestExternalInterrupt(hart);\n",
-    to: "",
-    description: "a suspended host is not woken by a file that it watches",
-    caughtBy: "host-csr.test.ts",
-  },
 ];

@@ -176,6 +176,22 @@ describe("interrupt 12", () => {
     }
   });
 
+  test("comes again after it was withdrawn", () => {
+    const { host } = at("bound");
+    watch();
+    raise();
+    settle();
+    covi.file(0, 1).claim();
+    host.machine.clock.advance(10_000n);
+    settle();
+    host.writeCsr("sstatus", 2);
+    settle();
+    assert.notEqual(host.hart.csr.raw("vscause"), (1n << 63n) | SGEI);
+    raise();
+    settle();
+    assert.equal(host.hart.csr.raw("vscause"), (1n << 63n) | SGEI);
+  });
+
   test("ends the run of a TVM", () => {
     const { host, tvm } = at("bound");
     covi.convert(0, 2);
