@@ -45,6 +45,8 @@ interface VcpuModel {
   fenced: boolean;
   /** Identities that are pending, in ascending order. */
   pending: number[];
+  /** Those of them that came since the file began to leave: they lie elsewhere than what was pending before. */
+  late: number[];
 }
 
 interface Model {
@@ -143,7 +145,7 @@ function predictBinding({ files, vcpus }: Model, event: Event & { hart: number; 
       if (vcpu.state !== "unbinding" || !here) return "invalidState";
       if (!vcpu.fenced) return "invalidAddress";
       files[vcpu.file] = "fenced";
-      Object.assign(vcpu, { state: "unbound", file: -1, fenced: false });
+      Object.assign(vcpu, { state: "unbound", file: -1, fenced: false, late: [] });
       return "success";
     case "rebindImsicBegin":
       if (vcpu.state !== "bound") return "invalidState";
@@ -159,7 +161,7 @@ function predictBinding({ files, vcpus }: Model, event: Event & { hart: number; 
       return "success";
     case "rebindImsicEnd":
       if (vcpu.state !== "cloned" || FILES[vcpu.next].hart !== event.hart) return "invalidState";
-      Object.assign(vcpu, { state: "bound", file: vcpu.next, next: -1 });
+      Object.assign(vcpu, { state: "bound", file: vcpu.next, next: -1, late: [] });
       return "success";
     case "run":
       if (vcpu.state !== "bound" || !here) return "invalidState";
@@ -177,7 +179,9 @@ function predictBinding({ files, vcpus }: Model, event: Event & { hart: number; 
 }
 
 function addPending(vcpu: VcpuModel, identity: number): void {
-  vcpu.pending = [...new Set([...vcpu.pending, identity])].sort((a, b) => a - b);
+  const withIt = (identities: number[]): number[] => [...new Set([...identities, identity])].sort((a, b) => a - b);
+  vcpu.pending = withIt(vcpu.pending);
+  if (vcpu.state !== "unbound" && vcpu.state !== "bound") vcpu.late = withIt(vcpu.late);
 }
 
 // ---- the hypervisor
@@ -446,7 +450,14 @@ export async function exploreBindStates(seconds: number, door?: DoorReplacement)
   const world = await BindWorld.boot(door);
   const start: Model = {
     files: FILES.map(() => "host"),
-    vcpus: Array.from({ length: VCPUS }, () => ({ state: "unbound", file: -1, next: -1, fenced: false, pending: [] })),
+    vcpus: Array.from({ length: VCPUS }, () => ({
+      state: "unbound",
+      file: -1,
+      next: -1,
+      fenced: false,
+      pending: [],
+      late: [],
+    })),
   };
   world.check(start);
   interface Node {

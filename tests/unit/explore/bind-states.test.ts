@@ -11,7 +11,7 @@ const SECONDS = 120;
 test("every sequence of binds, rebinds, unbinds, fences, interrupts and runs", async () => {
   const report = await exploreBindStates(SECONDS);
   assert(report.complete, `not all of it in ${SECONDS} s: ${JSON.stringify(report)}`);
-  assert(report.states > 2500 && report.depth > 12, JSON.stringify(report));
+  assert(report.states > 4000 && report.depth > 12, JSON.stringify(report));
   assert(report.refused > report.transitions / 2);
 });
 
