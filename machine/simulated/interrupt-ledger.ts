@@ -75,7 +75,7 @@ export class InterruptLedger {
   /** The hart enters the hypervisor. */
   entryBegins(hart: Hart, name: string): void {
     if (name !== "trap") return;
-    if (this.#software === undefined && this.#entered === 0 && this.#calls.size === 0) this.#noteSoftwareInterrupts();
+    if (this.#software === undefined && this.#entered === 0 && this.#alone()) this.#noteSoftwareInterrupts();
     const cause = Number(hart.csr.values[Csr.scause]);
     if (cause !== Cause.ecallFromGuest) {
       if (cause === Cause.virtualInstruction) this.#software = undefined;
@@ -100,7 +100,7 @@ export class InterruptLedger {
     const call = this.#calls.get(hart);
     this.#calls.delete(hart);
     if (!call || this.#word64(call.vcpu + 8 * 10) !== 0n) return;
-    const atOnce = this.#calls.size === 0 && this.#entered === 1;
+    const atOnce = this.#entered === 1 && this.#alone();
     if (call.do === "ipi") {
       if (atOnce) this.#checkSent(call);
       return;
@@ -110,6 +110,11 @@ export class InterruptLedger {
     if (!account) return;
     const bits = call.identity === EVERY ? EVERY_BIT : 1n << call.identity;
     account.allowed = call.do === "allow" ? account.allowed | bits : account.allowed & ~bits;
+  }
+
+  /** Nobody else does anything meanwhile: no other hart is in the hypervisor, and no guest takes a step before the next check. */
+  #alone(): boolean {
+    return this.#machine.entryPlayer === undefined && this.#calls.size === 0;
   }
 
   #injected({ vm, id, identity }: Call): void {

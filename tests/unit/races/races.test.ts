@@ -15,6 +15,11 @@ const SEEDS = 30;
 /** Seeds that found something once: harts, seed. Each was a fault of the hypervisor. */
 const FINDS: [harts: number, seed: number, what: string][] = [
   [3, 18, "a hart that waited for a fence was not woken: the vCPU had posted itself a fence when it looked"],
+  [
+    3,
+    4724,
+    "the ledger of interrupts took a software interrupt for lost that its vCPU had cleared before the sender came back",
+  ],
 ];
 
 let module: HypervisorModule;
