@@ -20,7 +20,7 @@ const LIBRARIES = ["libc.so.6", "libcrypt.so.1", "libgmp.so.10", "libtomcrypt.so
 const LINKER = "ld-linux-riscv64-lp64d.so.1";
 /** In the order in which they can be loaded. */
 const MODULES = [
-  ...["failover", "net_failover", "virtio_net", "e1000e", "virtio_blk"],
+  ...["failover", "net_failover", "virtio_net", "e1000", "e1000e", "virtio_blk"],
   ...["nvme-auth", "nvme-core", "nvme", "crc32c_generic", "libcrc32c", "crc16", "mbcache", "jbd2", "ext4"],
 ];
 

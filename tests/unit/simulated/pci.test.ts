@@ -8,6 +8,7 @@ import { machineTree } from "../../../machine/simulated/device-tree-builder.ts";
 import { Imsic } from "../../../machine/simulated/imsic.ts";
 import { machineOptions } from "../../../machine/simulated/machine-options.ts";
 import { ECAM_BASE, PciHost, PCI_WINDOW, type PciFunctionSpec } from "../../../machine/simulated/pci.ts";
+import { nodeAt, parseFdt, type FdtNode } from "../support/fdt.ts";
 
 /** PCI as the host sees it, on devices that behave and on devices that do not. */
 
@@ -361,6 +362,21 @@ describe("device trees that do not tell the truth", () => {
     });
   }
 
+  test("interrupt lines that lead to the host's APLIC are in its device tree as they are in the machine's", async () => {
+    const wired = {
+      "#interrupt-cells": [1],
+      "interrupt-map-mask": [0x1800, 0, 0, 7],
+      "interrupt-map": wires(0x1001),
+    };
+    const { machine, host } = await boots((bridge) => Object.assign(bridge.properties, wired));
+    const bridge = bridgeOf(hostTree(machine, host));
+    for (const [name, cells] of Object.entries(wired)) assert.deepEqual(cellsOf(bridge, name), cells, name);
+    const { machine: other, host: otherHost } = await boots((bridge) =>
+      Object.assign(bridge.properties, { ...wired, "interrupt-map": wires(0x1002) }),
+    );
+    assert.equal(bridgeOf(hostTree(other, otherHost)).properties.get("interrupt-map"), undefined);
+  });
+
   test("fewer buses than configuration space has room for", async () => {
     const { host } = await boots((bridge) => (bridge.properties["bus-range"] = [0, 0]));
     assert.equal(host.read(8, 0), 0x1234_1b36);
@@ -376,6 +392,29 @@ describe("device trees that do not tell the truth", () => {
     assert.match(machine.console, /no IOMMU: PCI devices/);
   });
 });
+
+/** The device tree that the host, which has not executed anything yet, was started with. */
+function hostTree(machine: Machine, host: PciHostDriver): FdtNode {
+  const at = machine.harts[0].registers[11];
+  const size = Number(host.load(at, 8) >> 32n);
+  const bytes = new DataView(new ArrayBuffer(8));
+  bytes.setUint32(0, size, true);
+  const blob = new DataView(new ArrayBuffer((bytes.getUint32(0) + 7) & ~7));
+  for (let offset = 0; offset < blob.byteLength; offset += 8) {
+    blob.setBigUint64(offset, host.load(at + BigInt(offset), 8), true);
+  }
+  return parseFdt(new Uint8Array(blob.buffer, 0, bytes.getUint32(0))).root;
+}
+
+function bridgeOf(tree: FdtNode): FdtNode {
+  return nodeAt(tree, "/soc")!.children.find(({ name }) => name.startsWith("pci@"))!;
+}
+
+function cellsOf(node: FdtNode, name: string): number[] {
+  const bytes = node.properties.get(name)!;
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  return Array.from({ length: bytes.byteLength / 4 }, (_, index) => view.getUint32(index * 4));
+}
 
 test("a fuzzed host: whatever it writes, devices decode inside the windows only", async () => {
   const { machine, host } = await boot([
