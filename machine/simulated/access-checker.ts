@@ -4,8 +4,7 @@ import { HypervisorState, PAGE, PAGE_STATE_NAMES, PageState } from "./hypervisor
 import { ImageSymbol } from "./image-layout.ts";
 import type { ImageLayout } from "./image-layout.ts";
 import type { PhysicalMemory } from "./physical-memory.ts";
-import { fieldNames, recordSize } from "./record-layout.ts";
-import type { RecordView } from "./record-layout.ts";
+import { RecordView, fieldNames, recordSize } from "./record-layout.ts";
 
 /**
  * What the checked flavour of the hypervisor asks at each plain load and store, and what is asked of its reads through the door.
@@ -215,6 +214,9 @@ export class AccessChecker {
   }
 }
 
+/** Bus numbers of a segment, and bytes of what is known of each (BusOrigin of devices/pci/segment.ts). */
+const PCI_BUSES = 256;
+const BUS_ORIGIN_BYTES = 4;
 const VALUE_HOOKS = ["i32", "i64", "f32", "f64"].flatMap((type) => [`load_val_${type}`, `store_val_${type}`]);
 
 /** What own memory is divided into (boot/own-memory.ts), by address. Records of TVMs lie in pages of their own kind. */
@@ -243,6 +245,13 @@ function ownObjects(parts: readonly Span[], state: HypervisorState): Span[] {
   state
     .hartRecords()
     .forEach((hart, index) => array(`hart record ${index}, part`, hart.address, 1, recordSize("hart")));
+  const segments = root.number("pciSegments");
+  array("PCI segment", segments, root.number("pciSegmentCount"), recordSize("segment"));
+  for (let i = 0; i < root.number("pciSegmentCount"); i++) {
+    const segment = new RecordView(root.memory, "segment", segments + i * recordSize("segment"));
+    array(`window of segment ${i},`, segment.number("windows"), segment.number("windowCount"), recordSize("window"));
+    array(`bus of segment ${i},`, segment.number("buses"), PCI_BUSES, BUS_ORIGIN_BYTES);
+  }
   records.push({ name: "the root", start: root.address, end: root.address + recordSize("root") });
   const finer = ["ranges", "vmSlots", "hartRecords", "root"];
   const refused = new Set([...NOT_RECORDS, ...BOOT_ONLY, ...finer]);

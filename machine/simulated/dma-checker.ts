@@ -32,6 +32,14 @@ export function checkDma(machine: Machine, view: OwnershipView): void {
     if (id === iommu.options.function) fail("the IOMMU is a device of the host");
   }
 
+  const own = iommu.options.function;
+  const registers = machine.pci.functions.find(({ spec }) => spec.devfn === own)?.decoded() ?? [];
+  for (const { gpa, hpa, size } of view.mapped(host)) {
+    if (own !== undefined && registers.some((each) => each.base < hpa + size && hpa < each.base + each.size)) {
+      fail(`the host reaches the IOMMU's registers at gpa ${hex(gpa)}`);
+    }
+  }
+
   const record = machine.root.follow("iommus", "iommu");
   if (!record) return;
   const flushed = record.word("flushedVersion");

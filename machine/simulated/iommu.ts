@@ -68,6 +68,8 @@ export class Iommu implements Device {
   readonly #registers = new DataView(new ArrayBuffer(IOMMU_REGISTERS));
   readonly #contexts = new Map<number, Context>();
   readonly #leaves = new Map<string, CachedLeaf>();
+  /** Raised whenever a translation is remembered. */
+  remembered = 0;
 
   constructor(options: IommuOptions, memory: PhysicalMemory) {
     this.options = { ...options };
@@ -252,6 +254,7 @@ export class Iommu implements Device {
       if ((entry & 0xd7n) !== 0xd7n) return undefined;
       const leaf = { from: (gpa >> shift) << shift, size: 1n << shift, to, flags: entry & 0xffn, space: root };
       this.#leaves.set(`${space}:${shift}:${gpa >> shift}`, leaf);
+      this.remembered++;
       return leaf;
     }
     return undefined;

@@ -67,6 +67,7 @@ export class Machine {
   readonly imsic: Imsic | undefined;
   readonly aplic: Aplic | undefined;
   readonly pci: PciHost | undefined;
+  readonly pciWindow: PciWindowDevice | undefined;
   readonly iommu: Iommu | undefined;
   readonly devices: DeviceBus;
   readonly executor: OperationExecutor;
@@ -123,12 +124,13 @@ export class Machine {
     if (this.imsic && options.aplicSources > 0) this.aplic = new Aplic(this.imsic, options.aplicSources);
     if (options.iommu) this.iommu = new Iommu(options.iommu, this.memory);
     if (options.pci) this.pci = new PciHost(functionsOf(options, this.iommu), PCI_BUSES);
+    if (this.pci) this.pciWindow = new PciWindowDevice(this.pci);
     this.devices = new DeviceBus([
       ...[this.uart, this.finisher],
       ...(this.imsic?.regions.map((_, group) => new ImsicDevice(this.imsic!, group)) ?? []),
       ...(this.aplic ? [this.aplic] : []),
       ...(this.iommu && this.iommu.options.function === undefined ? [this.iommu] : []),
-      ...(this.pci ? [this.pci, new PciWindowDevice(this.pci)] : []),
+      ...(this.pci && this.pciWindow ? [this.pci, this.pciWindow] : []),
     ]);
     if (this.iommu) this.iommu.message = (hpa, value) => this.devices.write(BigInt(hpa), 4, BigInt(value));
     this.executor = new OperationExecutor(this.memory, this.devices);
@@ -275,11 +277,19 @@ export class Machine {
     if ("cause" in found) return undefined;
     const { hpa } = found;
     if (!this.memory.contains(hpa, 4)) {
+      if (!this.devices.at(hpa)) return undefined;
       if (write !== undefined) this.devices.write(BigInt(hpa), 4, BigInt(write));
       return write ?? Number(this.devices.read(BigInt(hpa), 4));
     }
     if (write !== undefined) this.memory.writeNumber(hpa, 4, BigInt(write));
     return this.memory.read32(hpa);
+  }
+
+  /** The PCI function sends its interrupt message `number`; false if it has none or nobody got it. */
+  sendMessage(id: number, number: number): boolean {
+    const pci = this.pci?.all().find((each) => each.id === id)?.pci;
+    const message = pci && this.pciWindow?.messageOf(pci, number);
+    return message !== undefined && this.dma(id, message.address & ~3n, message.data) !== undefined;
   }
 
   // ---- steps
@@ -489,6 +499,7 @@ export class Machine {
       firmware: this.firmware.save(),
       uart: this.uart.save(),
       pci: this.pci?.save(),
+      pciWindow: this.pciWindow?.save(),
       iommu: this.iommu?.save(),
       now: this.clock.now,
       ended: this.ended,
@@ -505,6 +516,7 @@ export class Machine {
     this.firmware.restore(state.firmware);
     this.uart.restore(state.uart);
     this.pci?.restore(state.pci);
+    this.pciWindow?.restore(state.pciWindow);
     this.iommu?.restore(state.iommu);
     this.clock.now = state.now;
     this.ended = state.ended;
@@ -554,6 +566,7 @@ export interface MachineState {
   firmware: unknown;
   uart: unknown;
   pci: unknown;
+  pciWindow: unknown;
   iommu: unknown;
   now: bigint;
   ended: MachineEnded | undefined;

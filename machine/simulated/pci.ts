@@ -149,6 +149,8 @@ export class PciHost implements Device {
   readonly size: number;
   readonly functions: PciFunctionModel[];
   readonly buses: number;
+  /** Writes to configuration space so far. */
+  writes = 0;
 
   constructor(functions: PciFunctionSpec[], buses: number) {
     this.functions = functions.map((spec) => new PciFunctionModel(spec));
@@ -181,6 +183,7 @@ export class PciHost implements Device {
 
   write(offset: number, width: number, value: bigint): void {
     if (width !== 4) throw new Error("the hypervisor writes configuration space by 32 bits");
+    this.writes++;
     this.at(Math.floor(offset / BUS_BYTES), (offset >> 12) & 0xff)?.writeRegister(offset & 0xffc, Number(value));
   }
 
@@ -196,6 +199,15 @@ export class PciHost implements Device {
       if (images[index]) new Uint8Array(pci.config.buffer).set(images[index]);
     });
   }
+}
+
+const CAP_MSI = 5;
+const CAP_MSIX = 0x11;
+
+/** A write of a device that is an interrupt. */
+export interface PciMessage {
+  address: bigint;
+  data: number;
 }
 
 /** The memory window: registers of the functions that decode an address there. */
@@ -221,6 +233,35 @@ export class PciWindowDevice implements Device {
     const found = this.#find(this.base + offset);
     if (found?.pci.spec.registers) found.pci.spec.registers.write(found.offset, width, value);
     else if (found) this.#storage.set(this.base + offset, value);
+  }
+
+  /** The message that the function sends for vector `number`: by MSI, or else from the MSI-X table at the beginning of its first BAR. */
+  messageOf(pci: PciFunctionModel, number: number): PciMessage | undefined {
+    const at = (id: number): number | undefined =>
+      pci.spec.capabilities?.find(({ offset, bytes }) => offset < 0x100 && bytes[0] === id)?.offset;
+    const [msi, msix] = [at(CAP_MSI), at(CAP_MSIX)];
+    if (msi !== undefined && (pci.config.getUint8(msi + 2) & 1) !== 0) {
+      const wide = (pci.config.getUint8(msi + 2) & 0x80) !== 0;
+      const high = wide ? pci.config.getUint32(msi + 8, true) : 0;
+      const address = (BigInt(high) << 32n) | BigInt(pci.config.getUint32(msi + 4, true));
+      return { address, data: pci.config.getUint16(msi + (wide ? 12 : 8), true) | number };
+    }
+    if (msix === undefined || (pci.config.getUint8(msix + 3) & 0xc0) !== 0x80) return undefined;
+    const table = pci.config.getUint32(0x10, true) & ~15;
+    const word = (offset: number): bigint => this.#storage.get(table + 16 * number + offset) ?? 0n;
+    return {
+      address: (BigInt.asUintN(32, word(4)) << 32n) | BigInt.asUintN(32, word(0)),
+      data: Number(BigInt.asUintN(32, word(8))),
+    };
+  }
+
+  save(): unknown {
+    return [...this.#storage];
+  }
+
+  restore(saved: unknown): void {
+    this.#storage.clear();
+    for (const [address, value] of saved as [number, bigint][]) this.#storage.set(address, value);
   }
 
   #find(address: number): { pci: PciFunctionModel; offset: number } | undefined {

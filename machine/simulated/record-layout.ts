@@ -52,6 +52,8 @@ const layouts = {
   slot: layoutOf("vm/vm-table", "VmSlot"),
   range: layoutOf("memory/page-map", "MemoryRange"),
   iommu: layoutOf("devices/iommu/iommu", "Iommu"),
+  segment: layoutOf("devices/pci/segment", "PciSegment"),
+  window: layoutOf("devices/pci/segment", "PciWindow"),
   region: layoutOf("memory/regions", "Region"),
   plan: layoutOf("boot/memory-plan", "MemoryPlan"),
   own: layoutOf("boot/own-memory", "OwnMemory"),

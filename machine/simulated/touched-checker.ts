@@ -73,6 +73,9 @@ export class TouchedChecker {
   readonly #writtenEpoch: Uint32Array;
   readonly #touched: Int32Array;
   readonly #zeroes = new Uint8Array(PAGE);
+  /** The record of the IOMMU, and what it looked like at the last check. */
+  readonly #flushed: RecordView | undefined;
+  #iommuSeen = { known: -1, flushed: -1 };
   #touchedCount = 0;
   /** Something that interrupt files depend on was written. */
   #filesTouched = false;
@@ -105,6 +108,7 @@ export class TouchedChecker {
     this.#touchedEpoch = new Uint32Array(this.#pages);
     this.#writtenEpoch = new Uint32Array(this.#pages);
     this.#touched = new Int32Array(this.#pages);
+    this.#flushed = machine.root.follow("iommus", "iommu");
     this.reset();
   }
 
@@ -115,6 +119,7 @@ export class TouchedChecker {
     this.#spaces.clear();
     this.#inTransit.clear();
     this.#measuring.clear();
+    this.#iommuSeen = { known: -1, flushed: -1 };
     this.#findSpaces();
     this.files.reset();
     this.log.clear();
@@ -153,6 +158,7 @@ export class TouchedChecker {
     for (const { kind, target } of calls) if (kind === RangeKind.Measured) this.#measuring.add(target);
     this.#checkLocks();
     this.#checkTlbs();
+    this.checkDevices(this.#touchedCount > 0);
     if (this.#filesTouched) this.files.check();
     else this.files.checkHarts();
     this.ledger.check(this.#filesTouched || this.#statesTouched);
@@ -464,6 +470,35 @@ export class TouchedChecker {
           if (!this.#mayReach(space, page, entered)) {
             this.#fail(space, `a stale translation can still be used: ${from}, ${this.#describe(page)}`);
           }
+        }
+      }
+    }
+  }
+
+  /**
+   * Translations that an IOMMU could use without looking into memory lead to what its host has, or to what waits for the IOMMU to forget it. `anew`: pages have
+   * changed hands since the last time.
+   */
+  checkDevices(anew: boolean): void {
+    const { iommu } = this.machine;
+    if (!iommu || iommu.mode === 0 || this.#flushed === undefined) return;
+    const flushed = this.#flushed.number("flushedVersion");
+    const known = iommu.remembered;
+    if (!anew && known === this.#iommuSeen.known && flushed === this.#iommuSeen.flushed) return;
+    this.#iommuSeen = { known, flushed };
+    const host = this.#spaces.get(HOST_SLOT)!;
+    for (const leaf of iommu.cachedLeaves()) {
+      if (leaf.to === undefined) continue;
+      const from = `IOMMU: gpa ${hex(leaf.from)} -> ${hex(leaf.to)}`;
+      if (leaf.space !== BigInt(host.root)) this.#fail(host, `${from} is not a translation of the host's`);
+      const first = (Number(leaf.to) - this.#base) / PAGE;
+      if (first < 0 || first >= this.#pages) {
+        if (this.files.mayReach(HOST_SLOT, Number(leaf.to), flushed)) continue;
+        this.#fail(host, `a stale translation can still be used: ${from}, which is no memory, or another's file`);
+      }
+      for (let page = first; page < first + Number(leaf.size) / PAGE; page++) {
+        if (!this.#mayReach(host, page, flushed)) {
+          this.#fail(host, `a stale translation can still be used: ${from}, ${this.#describe(page)}`);
         }
       }
     }

@@ -10,9 +10,9 @@ export type Value = bigint | `guest ${number}`;
 export type Command =
   /** ecall with a7, a6 and a0-a5; `makes`: the number under which the guest id that it answers is known. */
   | { hart: number; do: "call"; eid: number | bigint; fid: number | bigint; args: Value[]; makes?: number }
-  /** The guest loads 8 bytes, or stores as many or 4. */
-  | { hart: number; do: "load"; at: bigint }
-  | { hart: number; do: "store"; at: bigint; value: Value; width?: 4 }
+  /** The guest loads or stores 8 bytes, or as many as `width` says. */
+  | { hart: number; do: "load"; at: bigint; width?: Width }
+  | { hart: number; do: "store"; at: bigint; value: Value; width?: Width }
   /** Fetches an instruction from there. */
   | { hart: number; do: "jump"; at: bigint }
   | { hart: number; do: "wfi" }
@@ -20,8 +20,15 @@ export type Command =
   /** Uses a floating-point register. */
   | { hart: number; do: "fp" }
   | { hart: number; do: "csr"; csr: number; value: bigint }
+  /** The PCI function with that requester id reads 4 bytes of memory, or writes them, if it is a bus master; or sends its interrupt message. */
+  | { hart: number; do: "dma"; device: number; at: bigint; value?: bigint }
+  | { hart: number; do: "message"; device: number; number: number }
+  /** The IOMMU takes its time with commands from now on, or does those that wait, and later ones at once. */
+  | { hart: number; do: "iommu"; commands: "late" | "at once" }
   /** Time passes; the hart does nothing but take what is pending. */
   | { hart: number; do: "rest"; ticks: number };
+
+export type Width = 1 | 2 | 4;
 
 /** A machine and what happened on it. */
 export interface Run {
@@ -55,10 +62,19 @@ export function describe(command: Command): string {
       return `${where}${name}(${command.args.map(text).join(", ")})${made}`;
     }
     case "load":
+      return `${where}load ${text(command.at)}${command.width ? `, ${command.width} bytes` : ""}`;
     case "jump":
-      return `${where}${command.do} ${text(command.at)}`;
+      return `${where}jump ${text(command.at)}`;
     case "store":
-      return `${where}store ${text(command.value)} at ${text(command.at)}${command.width ? ", 4 bytes" : ""}`;
+      return `${where}store ${text(command.value)} at ${text(command.at)}${command.width ? `, ${command.width} bytes` : ""}`;
+    case "dma": {
+      const what = command.value === undefined ? "reads" : `writes ${text(command.value)} to`;
+      return `device ${text(command.device)} ${what} ${text(command.at)}`;
+    }
+    case "message":
+      return `device ${text(command.device)} sends its message ${command.number}`;
+    case "iommu":
+      return `the IOMMU carries out commands ${command.commands}`;
     case "csr":
       return `${where}csr ${text(command.csr)} := ${text(command.value)}`;
     case "rest":

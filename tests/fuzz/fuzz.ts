@@ -10,13 +10,13 @@ import { Generator } from "./generator.ts";
 import { MACHINES } from "./machines.ts";
 import { Observer } from "./observer.ts";
 import { shrink } from "./shrink.ts";
-import { Tally, missingSuccesses } from "./tally.ts";
+import { Tally, missingDeviceEvents, missingSuccesses } from "./tally.ts";
 import { World, isFinding } from "./world.ts";
 
 /** The report as one line of JSON. */
 export function reportJson(report: FuzzReport): string {
   const { tally, seed, seconds, cpuSeconds, runs, failures } = report;
-  const { commands, calls, entries, tvmEntries, mostWork, mostTvms, deepest, successes, errors } = tally;
+  const { commands, calls, entries, tvmEntries, mostWork, mostTvms, deepest, successes, errors, devices } = tally;
   return JSON.stringify({
     seed,
     calls,
@@ -41,6 +41,8 @@ export function reportJson(report: FuzzReport): string {
     errorRowsReached: rowsReached(errors).length,
     errorRows: Object.keys(ERROR_ROWS).length,
     missingErrors: missingErrors(errors),
+    devices,
+    missingDeviceEvents: missingDeviceEvents(devices),
     successes,
     errors,
   });

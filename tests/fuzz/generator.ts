@@ -11,6 +11,7 @@ import type { Step } from "./interrupt-commands.ts";
 import { noise } from "./noise.ts";
 import { MEMORY } from "./observer.ts";
 import type { Observer, TvmView } from "./observer.ts";
+import { PciCommands } from "./pci-commands.ts";
 import type { World } from "./world.ts";
 
 /**
@@ -38,6 +39,7 @@ export class Generator {
   readonly #pages: HostPages;
   readonly #guests: GuestCommands;
   readonly #interrupts: InterruptCommands;
+  readonly #pci: PciCommands;
   /** By hart. */
   readonly #plans: Step[][];
   #made = 0;
@@ -49,11 +51,13 @@ export class Generator {
     this.#pages = new HostPages(observer, this.#random);
     this.#guests = new GuestCommands(world, observer, this.#random);
     this.#interrupts = new InterruptCommands(world, observer, this.#random);
+    this.#pci = new PciCommands(world, this.#pages, this.#random);
     this.#plans = world.machine.harts.map(() => []);
   }
 
   /** The next command. */
   next(): Command {
+    if (this.#pci.available && this.#chance(8)) return this.#pci.byItself();
     const { harts } = this.#world.machine;
     let hart = harts[this.#random(harts.length)];
     // Harts that wait have little to do: one that runs is better, most of the time.
@@ -76,6 +80,10 @@ export class Generator {
 
   #hostCommand(hart: Hart): Command | undefined {
     const plan = this.#plans[hart.index];
+    if (this.#pci.available && this.#chance(6)) {
+      plan.unshift(...this.#pci.next(hart));
+      return plan.shift()?.();
+    }
     if (plan.length > 0 && !this.#chance(5)) return plan.shift()!();
     if (this.#chance(25)) return counterCall(this.#random, hart.index, this.#pages.gpa(SNAPSHOT_PAGE + hart.index));
     const tvms = this.observer.tvms();

@@ -1,11 +1,49 @@
 import { MiB, RAM_BASE } from "../../machine/simulated/machine-options.ts";
 import type { MachineOptions } from "../../machine/simulated/machine-options.ts";
+import type { PciFunctionSpec } from "../../machine/simulated/pci.ts";
 
 /** The machines that runs take place on: small RAM, so that looking at all of it is cheap, and everything optional present and absent. */
 const RAM = 16 * MiB;
 const HOST_IMAGE = { base: RAM_BASE + 8 * MiB, bytes: new TextEncoder().encode("simulated host") };
 
 const common: Partial<MachineOptions> = { ram: [{ base: RAM_BASE, size: RAM }], hostImage: HOST_IMAGE };
+
+const zeros = (count: number): number[] => new Array<number>(count).fill(0);
+const MSI = { offset: 0x40, bytes: [0x05, 0, 0x80, 0x01, ...zeros(20)] };
+const MSIX = { offset: 0x60, bytes: [0x11, 0, 3, 0, 0, 0, 0, 0, 0, 8, 0, 0] };
+const EXPRESS = { offset: 0x70, bytes: [0x10, 0, 2, 0, ...zeros(56)] };
+const VENDOR = { offset: 0xb0, bytes: [9, 0, 8, 0, 1, 2, 3, 4] };
+/** Error reporting, address translation services, virtual functions. */
+const EXTENDED = [
+  { offset: 0x100, bytes: [0x01, 0, 0x01, 0x15, ...zeros(40)] },
+  { offset: 0x150, bytes: [0x0f, 0, 0x01, 0x16, 0, 0, 0, 0x80] },
+  { offset: 0x160, bytes: [0x10, 0, 0x01, 0, ...zeros(60)] },
+];
+/** The IOMMU's place on the root bus, where it is a PCI function. */
+const IOMMU = 0x08;
+
+/** Endpoints of all kinds, two bridges one behind the other, two functions of one device, and a device that nobody understands. */
+const DEVICES: PciFunctionSpec[] = [
+  {
+    devfn: 0x10,
+    bars: [
+      { index: 0, size: 0x1000, kind: "memory32" },
+      { index: 2, size: 0x4000, kind: "memory64" },
+      { index: 4, size: 0x20, kind: "io" },
+    ],
+    capabilities: [MSI, EXPRESS, VENDOR, ...EXTENDED],
+  },
+  { devfn: 0x18, header: 0x80, bars: [{ index: 0, size: 0x2000, kind: "memory32" }], capabilities: [MSIX] },
+  { devfn: 0x19, header: 0x80, bars: [{ index: 4, size: 0x1_0000, kind: "memory64" }] },
+  {
+    devfn: 0x20,
+    behind: [
+      { devfn: 0, bars: [{ index: 0, size: 0x1000, kind: "memory32" }], capabilities: [MSIX, EXPRESS] },
+      { devfn: 0x08, behind: [{ devfn: 0x18, bars: [{ index: 1, size: 0x10_0000, kind: "memory32" }] }] },
+    ],
+  },
+  { devfn: 0x28, header: 5, bars: [{ index: 0, size: 0x1000, kind: "memory32" }] },
+];
 
 export const MACHINES: Record<string, Partial<MachineOptions>> = {
   "two harts": { ...common, harts: [0, 1], counters: 4 },
@@ -30,4 +68,7 @@ export const MACHINES: Record<string, Partial<MachineOptions>> = {
     vlenb: 128,
     svadu: true,
   },
+  "PCI behind an IOMMU": { ...common, harts: [0, 1], pci: DEVICES, iommu: { function: IOMMU, extended: true } },
+  "PCI, a platform IOMMU": { ...common, harts: [0, 1], pci: DEVICES, iommu: { levels: 2 } },
+  "PCI without an IOMMU": { ...common, harts: [0], pci: DEVICES },
 };

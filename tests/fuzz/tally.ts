@@ -12,6 +12,8 @@ export class Tally {
   /** Most TVMs at a time, and most successful calls on one TVM. */
   mostTvms = 0;
   deepest = 0;
+  /** What happened with PCI, by name. */
+  readonly devices: Record<string, number> = {};
   /** Calls by extension, function, caller and answer, packed into a number. */
   readonly #answers = new Map<number, number>();
 
@@ -27,7 +29,14 @@ export class Tally {
     this.#answers.set(key, (this.#answers.get(key) ?? 0) + 1);
   }
 
+  device(event: string): void {
+    this.devices[event] = (this.devices[event] ?? 0) + 1;
+  }
+
   addTo(total: Tally): void {
+    for (const [event, count] of Object.entries(this.devices)) {
+      total.devices[event] = (total.devices[event] ?? 0) + count;
+    }
     total.commands += this.commands;
     total.calls += this.calls;
     total.entries += this.entries;
@@ -83,7 +92,19 @@ export function expectedSuccesses(): string[] {
   return names;
 }
 
+/** What has to happen on the machines with PCI. */
+const DEVICE_EVENTS = [
+  ...["configuration reads", "configuration writes", "odd accesses to configuration space", "device registers used"],
+  ...["DMA reads", "DMA writes", "DMA blocked", "DMA of devices that are no bus masters", "messages", "messages lost"],
+  "changes of the IOMMU's speed",
+];
+
 /** Those of them that a run has not reached. */
+export function missingDeviceEvents(devices: Readonly<Record<string, number>>): string[] {
+  return DEVICE_EVENTS.filter((name) => devices[name] === undefined);
+}
+
+/** Those functions that a run has not reached. */
 export function missingSuccesses(successes: Readonly<Record<string, number>>): string[] {
   return expectedSuccesses().filter((name) => successes[name] === undefined);
 }

@@ -12,7 +12,9 @@ import { hypervisorModule } from "../../machine/simulated/hypervisor-module.ts";
 import { Machine } from "../../machine/simulated/machine.ts";
 import type { MachineState } from "../../machine/simulated/machine.ts";
 import type { MachineOptions } from "../../machine/simulated/machine-options.ts";
+import { PCI_WINDOW } from "../../machine/simulated/pci.ts";
 import { interruptCause } from "../../machine/simulated/operation-executor.ts";
+import { PciChecker } from "../../machine/simulated/pci-checker.ts";
 import { TouchedChecker } from "../../machine/simulated/touched-checker.ts";
 import { WriteLog } from "../../machine/simulated/write-log.ts";
 import { Eid } from "./command.ts";
@@ -33,6 +35,7 @@ export class World {
   readonly machine: Machine;
   readonly touched: TouchedChecker;
   readonly full: Checker;
+  readonly devices: PciChecker;
   readonly log: WriteLog;
   readonly secrecy: RegisterSecrecy;
   readonly tally = new Tally();
@@ -63,6 +66,7 @@ export class World {
     this.touched = new TouchedChecker(machine, this.log);
     this.full = new Checker(machine);
     this.full.check();
+    this.devices = new PciChecker(machine);
     this.secrecy = new RegisterSecrecy(machine);
     this.#words = new Uint32Array(machine.memory.wasmMemory.buffer);
     this.#initial = machine.save();
@@ -72,6 +76,7 @@ export class World {
   /** Back to what it was when it had booted. */
   restart(): void {
     this.machine.restore(this.#initial);
+    if (this.machine.iommu) this.machine.iommu.options.commands = "at once";
     this.touched.reset();
     this.full.reset();
     this.secrecy.reset();
@@ -93,6 +98,7 @@ export class World {
   execute(command: Command): void {
     const hart = this.machine.harts[command.hart % this.machine.harts.length];
     this.machine.clock.advance(command.do === "rest" ? BigInt(command.ticks) : 1n);
+    if (command.do === "dma" || command.do === "message" || command.do === "iommu") return this.#device(command);
     if (!this.#ready(hart) || command.do === "rest") return;
     this.secrecy.fill(hart);
     this.tally.commands++;
@@ -100,9 +106,11 @@ export class World {
       case "call":
         return this.#call(hart, command);
       case "load":
-        return this.#operate(hart, operations.load(command.at));
+        this.#operate(hart, operations.load(command.at, command.width ?? 8));
+        return this.#used(command);
       case "store":
-        return this.#operate(hart, operations.store(command.at, command.width ?? 8, this.#resolve(command.value)));
+        this.#operate(hart, operations.store(command.at, command.width ?? 8, this.#resolve(command.value)));
+        return this.#used(command);
       case "jump":
         return this.#operate(hart, operations.jump(command.at));
       case "wfi":
@@ -202,6 +210,46 @@ export class World {
     this.#enter(hart, attempt, false);
   }
 
+  // ---- devices
+
+  /** Counts an access of a guest to configuration space or to a device's registers. */
+  #used({ do: kind, at, width }: Command & { do: "load" | "store" }): void {
+    const { pci } = this.machine;
+    if (!pci) return;
+    const inside = (device: { base: number; size: number }): boolean =>
+      at >= BigInt(device.base) && at < BigInt(device.base + device.size);
+    if (inside(pci)) {
+      const odd = width === undefined || at % BigInt(width) !== 0n;
+      if (odd) this.tally.device("odd accesses to configuration space");
+      else this.tally.device(kind === "load" ? "configuration reads" : "configuration writes");
+    } else if (inside(PCI_WINDOW)) {
+      this.tally.device("device registers used");
+    }
+  }
+
+  /** What devices do by themselves. Where they get to is checked at once. */
+  #device(command: Command & { do: "dma" | "message" | "iommu" }): void {
+    const { machine, tally } = this;
+    if (command.do === "iommu") {
+      if (!machine.iommu) return;
+      tally.device("changes of the IOMMU's speed");
+      machine.iommu.options.commands = command.commands;
+      if (command.commands === "at once") machine.iommu.work();
+      return;
+    }
+    if (!machine.pci?.all().some(({ pci, id }) => id === command.device && pci.master)) {
+      return tally.device("DMA of devices that are no bus masters");
+    }
+    if (command.do === "message") {
+      tally.device(machine.sendMessage(command.device, command.number) ? "messages" : "messages lost");
+    } else {
+      const { device, at, value } = command;
+      const done = machine.dma(device, at, value === undefined ? undefined : Number(value)) !== undefined;
+      tally.device(!done ? "DMA blocked" : value === undefined ? "DMA reads" : "DMA writes");
+    }
+    this.touched.checkDevices(false);
+  }
+
   // ---- into the hypervisor
 
   /** Does what may enter the hypervisor, and checks afterwards. `call`: an ecall, whose error promises that nothing changed. */
@@ -224,6 +272,7 @@ export class World {
     const partly = eid === Eid.pmu && (answer === -7n || answer === -8n);
     const failed = call && same && eid >= 0x10 && answer < 0n && !partly;
     this.touched.check(failed);
+    this.devices.check();
     this.secrecy.arrive(hart);
     if (!same && hart.state === "guest" && this.vmOn(hart) !== 0n) this.tally.tvmEntries++;
     if (++this.#sinceFull >= FULL_CHECK) this.checkAll();

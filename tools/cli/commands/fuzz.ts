@@ -4,7 +4,7 @@ import { describe, fromJson, toJson } from "../../../tests/fuzz/command.ts";
 import { describeFailure, fuzz, replay, reportJson } from "../../../tests/fuzz/fuzz.ts";
 import { ERROR_ROWS, missingErrors, rowsReached } from "../../../tests/fuzz/error-rows.ts";
 import { MACHINES } from "../../../tests/fuzz/machines.ts";
-import { missingSuccesses } from "../../../tests/fuzz/tally.ts";
+import { missingDeviceEvents, missingSuccesses } from "../../../tests/fuzz/tally.ts";
 import { World } from "../../../tests/fuzz/world.ts";
 import { progress } from "../report.ts";
 
@@ -42,10 +42,13 @@ export async function fuzzHypervisor(flags: FuzzFlags): Promise<boolean> {
   else {
     for (const [name, count] of Object.entries(tally.successes)) write(`${String(count).padStart(8)}  ${name}`);
     for (const [name, count] of Object.entries(tally.errors)) write(`${String(count).padStart(8)}  ${name}`);
+    for (const [name, count] of Object.entries(tally.devices).sort())
+      write(`${String(count).padStart(8)}  PCI: ${name}`);
     const rows = `${rowsReached(tally.errors).length} of ${Object.keys(ERROR_ROWS).length} rows of the error table`;
     write(`${rows} were reached`);
     for (const name of missingSuccesses(tally.successes)) write(`never succeeded: ${name}`);
     for (const name of missingErrors(tally.errors)) write(`never answered: ${name}`);
+    for (const name of missingDeviceEvents(tally.devices)) write(`never happened: ${name}`);
     write(
       `${tally.tvmEntries} entries of TVMs, at most ${tally.mostTvms} TVMs at a time, ${tally.deepest} calls on one`,
     );
