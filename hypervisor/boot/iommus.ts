@@ -77,6 +77,7 @@ export function createIommus(root: Root, description: MachineDescription, own: O
       if (registers == 0 || pci.bus() != segment.firstBus) continue;
       enableFunction(pci);
       addIommu(root, pages, registers, phandleOfFunction(description.fdt, segment, pci.address), pci.address);
+      iommuOf(root, root.iommuCount - 1).domain = segment.domain;
     }
   }
 
@@ -186,7 +187,7 @@ function logIommu(root: Root, iommu: Iommu, fault: u32): void {
   putText("salus: IOMMU ");
   if (iommu.function != NO_FUNCTION) {
     putText("(PCI ");
-    putPciAddress(pciSegment(root, 0).domain, iommu.function);
+    putPciAddress(iommu.domain, iommu.function);
     putText(") ");
   }
   putText("at ");

@@ -6,7 +6,7 @@ import type { Iommu } from "./iommu.ts";
 import { IOMMU_REGISTERS, PLATFORM_IOMMU } from "./iommu.ts";
 import type { MachineOptions } from "./machine-options.ts";
 import type { PciHost } from "./pci.ts";
-import { ECAM_BASE, PCI_IO_WINDOW, PCI_WINDOW } from "./pci.ts";
+import { PCI_IO_WINDOW } from "./pci.ts";
 
 /**
  * The device tree that the firmware of a simulated machine hands over: what QEMU's virt board and OpenSBI would write for the same
@@ -20,13 +20,18 @@ const UART_BASE = 0x1000_0000;
 const FINISHER_BASE = 0x10_0000;
 
 /** The tree itself, for tests that change it before it is written. */
-export function machineTree(options: MachineOptions, imsic: Imsic | undefined, pci?: PciHost, iommu?: Iommu): TreeNode {
+export function machineTree(
+  options: MachineOptions,
+  imsic: Imsic | undefined,
+  bridges: PciHost[] = [],
+  iommu?: Iommu,
+): TreeNode {
   const children = [
     chosen(options),
     cpus(options),
     ...memory(options),
     reserved(options),
-    soc(options, imsic, pci, iommu),
+    soc(options, imsic, bridges, iommu),
   ];
   return treeNode(
     "",
@@ -38,10 +43,10 @@ export function machineTree(options: MachineOptions, imsic: Imsic | undefined, p
 export function machineTreeBlob(
   options: MachineOptions,
   imsic: Imsic | undefined,
-  pci?: PciHost,
+  bridges: PciHost[],
   iommu?: Iommu,
 ): Uint8Array {
-  return writeDeviceTree(machineTree(options, imsic, pci, iommu), options.bootHart);
+  return writeDeviceTree(machineTree(options, imsic, bridges, iommu), options.bootHart);
 }
 
 function chosen(options: MachineOptions): TreeNode {
@@ -144,7 +149,7 @@ function reserved(options: MachineOptions): TreeNode {
   return treeNode("reserved-memory", { "#address-cells": [2], "#size-cells": [2], ranges: true }, [firmware]);
 }
 
-function soc(options: MachineOptions, imsic: Imsic | undefined, pci?: PciHost, iommu?: Iommu): TreeNode {
+function soc(options: MachineOptions, imsic: Imsic | undefined, bridges: PciHost[], iommu?: Iommu): TreeNode {
   const children = [
     treeNode("serial@10000000", {
       compatible: "ns16550a",
@@ -194,7 +199,7 @@ function soc(options: MachineOptions, imsic: Imsic | undefined, pci?: PciHost, i
     );
   }
   if (iommu && iommu.options.function === undefined) children.push(platformIommu());
-  if (pci) children.push(pciBridge(pci, iommu));
+  for (const bridge of bridges) children.push(pciBridge(bridge, iommu));
   return treeNode(
     "soc",
     { "#address-cells": [2], "#size-cells": [2], compatible: "simple-bus", ranges: true },
@@ -213,8 +218,10 @@ function platformIommu(): TreeNode {
   });
 }
 
-function pciBridge(pci: PciHost, iommu: Iommu | undefined): TreeNode {
-  const own = iommu?.options.function;
+function pciBridge(bridge: PciHost, iommu: Iommu | undefined): TreeNode {
+  const { domain, ecam, window, firstBus, idBase } = bridge.place;
+  // An IOMMU that is a function is one of the first bridge's.
+  const own = domain === 0 ? iommu?.options.function : undefined;
   const children: TreeNode[] = [];
   if (own !== undefined) {
     children.push(
@@ -229,24 +236,24 @@ function pciBridge(pci: PciHost, iommu: Iommu | undefined): TreeNode {
   // All requester ids but the IOMMU's own.
   const map =
     own === undefined
-      ? [0, IOMMU_PHANDLE, 0, 0x1_0000]
+      ? [0, IOMMU_PHANDLE, idBase, 0x1_0000]
       : [...[0, IOMMU_PHANDLE, 0, own], ...[own + 1, IOMMU_PHANDLE, own + 1, 0xffff - own]];
   return treeNode(
-    `pci@${ECAM_BASE.toString(16)}`,
+    `pci@${ecam.toString(16)}`,
     {
       compatible: "pci-host-ecam-generic",
       device_type: "pci",
       "#address-cells": [3],
       "#size-cells": [2],
-      reg: cells64(ECAM_BASE, pci.size),
-      "bus-range": [0, pci.buses - 1],
-      "linux,pci-domain": [0],
+      reg: cells64(ecam, bridge.size),
+      "bus-range": [firstBus, firstBus + bridge.buses - 1],
+      "linux,pci-domain": [domain],
       "dma-coherent": true,
       "msi-parent": [IMSIC_PHANDLE],
       ...(iommu ? { "iommu-map": map } : {}),
       ranges: [
-        ...[0x0100_0000, 0, 0, ...cells64(PCI_IO_WINDOW.base, PCI_IO_WINDOW.size)],
-        ...[0x0200_0000, ...cells64(PCI_WINDOW.base, PCI_WINDOW.base, PCI_WINDOW.size)],
+        ...(domain === 0 ? [0x0100_0000, 0, 0, ...cells64(PCI_IO_WINDOW.base, PCI_IO_WINDOW.size)] : []),
+        ...[0x0200_0000, ...cells64(window.base, window.base, window.size)],
       ],
     },
     children,

@@ -21,7 +21,10 @@ export function checkDma(machine: Machine, view: OwnershipView): void {
   }
   if (!iommu) return;
 
-  for (let id = 0; id < machine.pci.buses << 8; id++) {
+  const ids = machine.bridges.flatMap(({ place, buses }) =>
+    Array.from({ length: buses << 8 }, (_, index) => place.idBase + (place.firstBus << 8) + index),
+  );
+  for (const id of ids) {
     const context = iommu.contextInMemory(id);
     if (!context || context.control === 0n) continue;
     if (context.control !== 1n || context.rest.some((word) => word !== 0n))

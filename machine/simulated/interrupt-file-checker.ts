@@ -122,10 +122,10 @@ export class InterruptFileChecker {
    * that is filtered (configuration space, APLIC) or confines devices (IOMMU).
    */
   #isDeviceOfHost(hpa: number): boolean {
-    const { aplic, devices, finisher, imsic, iommu, pci } = this.#machine;
+    const { aplic, devices, finisher, imsic, iommu, pci, secondPci } = this.#machine;
     const inside = (device: { base: number; size: number } | undefined): boolean =>
       device !== undefined && hpa >= device.base && hpa < device.base + device.size;
-    if (imsic?.covers(hpa) || [aplic, pci, iommu].some(inside)) return false;
+    if (imsic?.covers(hpa) || [aplic, pci, secondPci, iommu].some(inside)) return false;
     if (pci && inside(PCI_IO_WINDOW)) return true;
     return hpa !== finisher.base && devices.at(hpa) !== undefined;
   }

@@ -75,6 +75,8 @@ export interface MachineOptions {
   bootArguments: string;
   /** PCI functions on the root bus; undefined: no PCI. */
   pci: PciFunctionSpec[] | undefined;
+  /** PCI functions of a second segment (SECOND_BRIDGE); undefined: there is none. */
+  secondPci: PciFunctionSpec[] | undefined;
   /** An IOMMU that all PCI functions are behind. */
   iommu: IommuOptions | undefined;
 }
@@ -116,6 +118,7 @@ const DEFAULTS: MachineOptions = {
   hostImage: { base: RAM_BASE + 8 * MiB, bytes: PLACEHOLDER_IMAGE },
   bootArguments: "",
   pci: undefined,
+  secondPci: undefined,
   iommu: undefined,
 };
 

@@ -25,7 +25,7 @@ import { machineOptions } from "./machine-options.ts";
 import { OperationExecutor, describeOperation, interruptCause } from "./operation-executor.ts";
 import { Iommu } from "./iommu.ts";
 import type { PciFunctionSpec } from "./pci.ts";
-import { PciHost, PciWindowDevice } from "./pci.ts";
+import { PciHost, PciWindowDevice, SECOND_BRIDGE } from "./pci.ts";
 import { PhysicalMemory } from "./physical-memory.ts";
 import { RecordView } from "./record-layout.ts";
 
@@ -68,6 +68,7 @@ export class Machine {
   readonly aplic: Aplic | undefined;
   readonly pci: PciHost | undefined;
   readonly pciWindow: PciWindowDevice | undefined;
+  readonly secondPci: PciHost | undefined;
   readonly iommu: Iommu | undefined;
   readonly devices: DeviceBus;
   readonly executor: OperationExecutor;
@@ -124,6 +125,7 @@ export class Machine {
     if (this.imsic && options.aplicSources > 0) this.aplic = new Aplic(this.imsic, options.aplicSources);
     if (options.iommu) this.iommu = new Iommu(options.iommu, this.memory);
     if (options.pci) this.pci = new PciHost(functionsOf(options, this.iommu), PCI_BUSES);
+    if (options.secondPci) this.secondPci = new PciHost(options.secondPci, PCI_BUSES, SECOND_BRIDGE);
     if (this.pci) this.pciWindow = new PciWindowDevice(this.pci);
     this.devices = new DeviceBus([
       ...[this.uart, this.finisher],
@@ -131,6 +133,7 @@ export class Machine {
       ...(this.aplic ? [this.aplic] : []),
       ...(this.iommu && this.iommu.options.function === undefined ? [this.iommu] : []),
       ...(this.pci && this.pciWindow ? [this.pci, this.pciWindow] : []),
+      ...(this.secondPci ? [this.secondPci, new PciWindowDevice(this.secondPci)] : []),
     ]);
     if (this.iommu) this.iommu.message = (hpa, value) => this.devices.write(BigInt(hpa), 4, BigInt(value));
     this.executor = new OperationExecutor(this.memory, this.devices);
@@ -139,7 +142,7 @@ export class Machine {
     this.helper = new HelperRunner(this.memory, setup.helper, (hart) => {
       for (const callback of this.afterEntry) callback(hart);
     });
-    this.#deviceTree = setup.deviceTree ?? machineTreeBlob(options, this.imsic, this.pci, this.iommu);
+    this.#deviceTree = setup.deviceTree ?? machineTreeBlob(options, this.imsic, this.bridges, this.iommu);
     this.harts = options.harts.map(
       (id, index) =>
         new Hart(
@@ -266,11 +269,17 @@ export class Machine {
 
   // ---- devices
 
+  /** All PCI host bridges. */
+  get bridges(): PciHost[] {
+    return [this.pci, this.secondPci].filter((bridge) => bridge !== undefined);
+  }
+
   /**
-   * The PCI function with that requester id writes 4 bytes to the address, or reads them: undefined if it is no bus master or was blocked.
+   * The PCI function with that device id (requester id, plus the bridge's idBase) writes 4 bytes to the address, or reads them: undefined if it is no bus master or was blocked.
    */
   dma(id: number, address: number | bigint, write?: number): number | undefined {
-    const pci = this.pci?.all().find((each) => each.id === id)?.pci;
+    const bridge = id >= SECOND_BRIDGE.idBase ? this.secondPci : this.pci;
+    const pci = bridge?.all().find((each) => bridge.place.idBase + each.id === id)?.pci;
     if (!pci?.master) return undefined;
     const gpa = BigInt(address);
     const found = this.iommu ? this.iommu.translate(id, gpa, write !== undefined) : { hpa: Number(gpa) };
@@ -500,6 +509,7 @@ export class Machine {
       uart: this.uart.save(),
       pci: this.pci?.save(),
       pciWindow: this.pciWindow?.save(),
+      secondPci: this.secondPci?.save(),
       iommu: this.iommu?.save(),
       now: this.clock.now,
       ended: this.ended,
@@ -517,6 +527,7 @@ export class Machine {
     this.uart.restore(state.uart);
     this.pci?.restore(state.pci);
     this.pciWindow?.restore(state.pciWindow);
+    this.secondPci?.restore(state.secondPci);
     this.iommu?.restore(state.iommu);
     this.clock.now = state.now;
     this.ended = state.ended;
@@ -567,6 +578,7 @@ export interface MachineState {
   uart: unknown;
   pci: unknown;
   pciWindow: unknown;
+  secondPci: unknown;
   iommu: unknown;
   now: bigint;
   ended: MachineEnded | undefined;

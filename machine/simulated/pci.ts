@@ -10,6 +10,27 @@ export const ECAM_BASE = 0x3000_0000;
 export const PCI_WINDOW = { base: 0x4000_0000, size: 0x1000_0000 };
 export const PCI_IO_WINDOW = { base: 0x0300_0000, size: 0x1_0000 };
 
+/** Where a host bridge has its configuration space and its memory window, and its numbers. */
+export interface PciPlace {
+  /** linux,pci-domain. */
+  domain: number;
+  ecam: number;
+  window: { base: number; size: number };
+  firstBus: number;
+  /** What an IOMMU adds to the requester ids of its functions. */
+  idBase: number;
+}
+
+export const FIRST_BRIDGE: PciPlace = { domain: 0, ecam: ECAM_BASE, window: PCI_WINDOW, firstBus: 0, idBase: 0 };
+/** Its buses do not begin with 0, it has no I/O window, and device ids need a directory of three levels. */
+export const SECOND_BRIDGE: PciPlace = {
+  domain: 1,
+  ecam: 0x6000_0000,
+  window: { base: 0x6800_0000, size: 0x0400_0000 },
+  firstBus: 0x10,
+  idBase: 0x1_0000,
+};
+
 const BUS_BYTES = 1 << 20;
 const FUNCTION_BYTES = 4096;
 const Command = { io: 1, memory: 2, master: 4 } as const;
@@ -145,14 +166,17 @@ export class PciFunctionModel {
 /** The host bridge: configuration space. */
 export class PciHost implements Device {
   readonly name = "pci";
-  readonly base = ECAM_BASE;
+  readonly place: PciPlace;
+  readonly base: number;
   readonly size: number;
   readonly functions: PciFunctionModel[];
   readonly buses: number;
   /** Writes to configuration space so far. */
   writes = 0;
 
-  constructor(functions: PciFunctionSpec[], buses: number) {
+  constructor(functions: PciFunctionSpec[], buses: number, place = FIRST_BRIDGE) {
+    this.place = place;
+    this.base = place.ecam;
     this.functions = functions.map((spec) => new PciFunctionModel(spec));
     this.buses = buses;
     this.size = buses * BUS_BYTES;
@@ -167,7 +191,7 @@ export class PciHost implements Device {
         if (pci.behind.length > 0 && pci.buses[0] !== 0) visit(pci.behind, pci.buses[0]);
       }
     };
-    visit(this.functions, 0);
+    visit(this.functions, this.place.firstBus);
     return found;
   }
 
@@ -176,7 +200,7 @@ export class PciHost implements Device {
   }
 
   read(offset: number, width: number): bigint {
-    const found = this.at(Math.floor(offset / BUS_BYTES), (offset >> 12) & 0xff);
+    const found = this.at(this.#busAt(offset), (offset >> 12) & 0xff);
     if (!found) return (1n << BigInt(8 * width)) - 1n;
     return BigInt(found.readRegister(offset & 0xffc) >>> 0) >> BigInt(8 * (offset & 3));
   }
@@ -184,7 +208,11 @@ export class PciHost implements Device {
   write(offset: number, width: number, value: bigint): void {
     if (width !== 4) throw new Error("the hypervisor writes configuration space by 32 bits");
     this.writes++;
-    this.at(Math.floor(offset / BUS_BYTES), (offset >> 12) & 0xff)?.writeRegister(offset & 0xffc, Number(value));
+    this.at(this.#busAt(offset), (offset >> 12) & 0xff)?.writeRegister(offset & 0xffc, Number(value));
+  }
+
+  #busAt(offset: number): number {
+    return this.place.firstBus + Math.floor(offset / BUS_BYTES);
   }
 
   save(): unknown {
@@ -213,13 +241,15 @@ export interface PciMessage {
 /** The memory window: registers of the functions that decode an address there. */
 export class PciWindowDevice implements Device {
   readonly name = "pci window";
-  readonly base = PCI_WINDOW.base;
-  readonly size = PCI_WINDOW.size;
+  readonly base: number;
+  readonly size: number;
   readonly #host: PciHost;
   readonly #storage = new Map<number, bigint>();
 
   constructor(host: PciHost) {
     this.#host = host;
+    this.base = host.place.window.base;
+    this.size = host.place.window.size;
   }
 
   read(offset: number, width: number): bigint {

@@ -88,7 +88,8 @@ export class Iommu {
   contexts: u32;
   /** How often somebody looked at commands that were not done. */
   looks: u32;
-  reserved0: u32;
+  /** linux,pci-domain of the segment that `function` is in. */
+  domain: u32;
 
   lockAddress(): usize {
     return changetype<usize>(this) + offsetof<Iommu>("lock");
@@ -148,7 +149,7 @@ const MAJOR_VERSION: u64 = 1;
 const VECTORS: u64 = 4;
 
 /**
- * Brings the IOMMU up with an empty directory of the least number of levels that reaches device id `lastId`: from then on it lets nothing through.
+ * Brings the IOMMU up with an empty directory of the least number of levels that reaches device id `lastId`, or of as many as it has: from then on it lets nothing through.
  * Its three pages are zeroed. `gstageLevels`: of the host. Interrupts go as `message` to hpa `file` if that is not 0. Returns IommuFault; an
  * IOMMU with a fault is Off, or Lost.
  */
@@ -192,16 +193,28 @@ function configure(iommu: Iommu, gstageLevels: u32, lastId: u32, file: u64, mess
   if (!wired && file != 0) setMessages(registers, file, message);
   if (!startQueue(registers, FQCSR, QUEUE_INTERRUPT | FAULT_ERRORS)) return IommuFault.Stuck;
 
-  for (let levels = levelsFor(iommu.extended, lastId); levels <= MAX_LEVELS; levels++) {
-    const mode = DDTP_ONE_LEVEL + <u64>(levels - 1);
-    writeRegister64(registers, DDTP, ppnField(iommu.directory) | mode);
-    if (!waitForDirectory(registers)) return IommuFault.Stuck;
-    if ((readRegister64(registers, DDTP) & DDTP_MODE_MASK) != mode) continue;
-    iommu.levels = levels;
-    iommu.state = IommuState.Working;
-    return IommuFault.None;
+  // With fewer levels than wanted, devices with small ids are served all the same.
+  const wanted = levelsFor(iommu.extended, lastId);
+  let fault: u32 = IommuFault.Directory;
+  for (let levels = wanted; levels <= MAX_LEVELS && fault == IommuFault.Directory; levels++) {
+    fault = useDirectory(iommu, levels);
   }
-  return IommuFault.Directory;
+  for (let levels = wanted - 1; levels != 0 && fault == IommuFault.Directory; levels--) {
+    fault = useDirectory(iommu, levels);
+  }
+  return fault;
+}
+
+/** Turns translation on with a directory of that many levels. IommuFault.Directory if the IOMMU does not have them. */
+function useDirectory(iommu: Iommu, levels: u32): u32 {
+  const registers = iommu.registers;
+  const mode = DDTP_ONE_LEVEL + <u64>(levels - 1);
+  writeRegister64(registers, DDTP, ppnField(iommu.directory) | mode);
+  if (!waitForDirectory(registers)) return IommuFault.Stuck;
+  if ((readRegister64(registers, DDTP) & DDTP_MODE_MASK) != mode) return IommuFault.Directory;
+  iommu.levels = levels;
+  iommu.state = IommuState.Working;
+  return IommuFault.None;
 }
 
 /** All interrupts go to one file. */

@@ -67,12 +67,22 @@ describe("devices behind an IOMMU that is", () => {
     }
   });
 
-  test("too few levels: a device without a context is no bus master", async () => {
+  test("too few levels: a device without a context is no bus master, the others are", async () => {
     const host = await CoveHost.boot({
       options: { pci: [{ devfn: 0xf8 }, { devfn: DEVICE }], iommu: { extended: true, levels: 1 } },
     });
+    assert.match(host.machine.console, /levels of the device directory: 1 \(extended\), devices of the host: 1$/m);
     for (const devfn of [0xf8, DEVICE]) host.store(ECAM_BASE + (devfn << 12) + 4, 2, MASTER);
-    assert.equal(host.machine.dma(0xf8, host.take(1), 1), undefined);
+    const page = host.take(1);
+    assert.equal(host.machine.dma(0xf8, page, 1), undefined);
+    assert.equal(host.machine.dma(DEVICE, page, 5), 5);
+  });
+
+  test("no directory at all: nobody is a bus master", async () => {
+    const host = await CoveHost.boot({ options: { pci: [{ devfn: DEVICE }], iommu: { levels: 0 } } });
+    assert.match(host.machine.console, /is not used: it accepts no device directory/);
+    host.store(ECAM_BASE + (DEVICE << 12) + 4, 2, MASTER);
+    assert.equal(host.machine.dma(DEVICE, host.take(1), 1), undefined);
   });
 });
 

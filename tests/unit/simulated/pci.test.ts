@@ -8,7 +8,7 @@ import { machineTree } from "../../../machine/simulated/device-tree-builder.ts";
 import { Imsic } from "../../../machine/simulated/imsic.ts";
 import { machineOptions } from "../../../machine/simulated/machine-options.ts";
 import { ECAM_BASE, PciHost, PCI_WINDOW, type PciFunctionSpec } from "../../../machine/simulated/pci.ts";
-import { nodeAt, parseFdt, type FdtNode } from "../support/fdt.ts";
+import { bridgesOf, cellsOf, hostTree } from "../support/simulated/host-tree.ts";
 
 /** PCI as the host sees it, on devices that behave and on devices that do not. */
 
@@ -275,11 +275,9 @@ describe("device trees that do not tell the truth", () => {
   type Change = (bridge: TreeNode, soc: TreeNode) => void;
   const boots = async (change: Change): Promise<{ machine: Machine; host: PciHostDriver }> => {
     const options = machineOptions({ pci: [PLAIN] });
-    const tree = machineTree(
-      options,
-      new Imsic(options.harts.length, 3, options.interruptIdentities),
+    const tree = machineTree(options, new Imsic(options.harts.length, 3, options.interruptIdentities), [
       new PciHost([PLAIN], 8),
-    );
+    ]);
     const soc = tree.children.find(({ name }) => name === "soc")!;
     change(
       soc.children.find(({ name }) => name.startsWith("pci@"))!,
@@ -369,12 +367,12 @@ describe("device trees that do not tell the truth", () => {
       "interrupt-map": wires(0x1001),
     };
     const { machine, host } = await boots((bridge) => Object.assign(bridge.properties, wired));
-    const bridge = bridgeOf(hostTree(machine, host));
+    const [bridge] = bridgesOf(hostTree(machine, host));
     for (const [name, cells] of Object.entries(wired)) assert.deepEqual(cellsOf(bridge, name), cells, name);
     const { machine: other, host: otherHost } = await boots((bridge) =>
       Object.assign(bridge.properties, { ...wired, "interrupt-map": wires(0x1002) }),
     );
-    assert.equal(bridgeOf(hostTree(other, otherHost)).properties.get("interrupt-map"), undefined);
+    assert.equal(bridgesOf(hostTree(other, otherHost))[0].properties.get("interrupt-map"), undefined);
   });
 
   test("fewer buses than configuration space has room for", async () => {
@@ -392,29 +390,6 @@ describe("device trees that do not tell the truth", () => {
     assert.match(machine.console, /no IOMMU: PCI devices/);
   });
 });
-
-/** The device tree that the host, which has not executed anything yet, was started with. */
-function hostTree(machine: Machine, host: PciHostDriver): FdtNode {
-  const at = machine.harts[0].registers[11];
-  const size = Number(host.load(at, 8) >> 32n);
-  const bytes = new DataView(new ArrayBuffer(8));
-  bytes.setUint32(0, size, true);
-  const blob = new DataView(new ArrayBuffer((bytes.getUint32(0) + 7) & ~7));
-  for (let offset = 0; offset < blob.byteLength; offset += 8) {
-    blob.setBigUint64(offset, host.load(at + BigInt(offset), 8), true);
-  }
-  return parseFdt(new Uint8Array(blob.buffer, 0, bytes.getUint32(0))).root;
-}
-
-function bridgeOf(tree: FdtNode): FdtNode {
-  return nodeAt(tree, "/soc")!.children.find(({ name }) => name.startsWith("pci@"))!;
-}
-
-function cellsOf(node: FdtNode, name: string): number[] {
-  const bytes = node.properties.get(name)!;
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  return Array.from({ length: bytes.byteLength / 4 }, (_, index) => view.getUint32(index * 4));
-}
 
 test("a fuzzed host: whatever it writes, devices decode inside the windows only", async () => {
   const { machine, host } = await boot([
