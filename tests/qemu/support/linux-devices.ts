@@ -24,10 +24,13 @@ const DISK_BYTES = 64 * MIB;
 const COPY_MIB = 16;
 const DOWNLOAD = randomBytes(2 * MIB);
 
+/** Where the devices are: on the root bus, beside a bridge that has no bus number; or each behind bridges of its own. */
+export type Topology = "root bus" | "behind bridges";
+
 /**
  * Boots Debian's stable kernel with these devices on a machine with an IOMMU, and uses each.
  */
-export async function devicesWork(special: Partial<Machine>): Promise<void> {
+export async function devicesWork(special: Partial<Machine>, topology: Topology): Promise<void> {
   const boot = await linuxBoot({}, () => {});
   boot.hypervisor = await buildHypervisorOnly({ flavour, log: () => {} });
   await withServer(DOWNLOAD, async (port) => {
@@ -35,17 +38,22 @@ export async function devicesWork(special: Partial<Machine>): Promise<void> {
       const disk = path.join(folder, "disk");
       writeFileSync(disk, "");
       truncateSync(disk, DISK_BYTES);
-      const extraArguments = [...devices(disk), ...(special.extraArguments ?? [])];
+      const extraArguments = [...devices(disk, topology), ...(special.extraArguments ?? [])];
       const machine: Partial<Machine> = { memoryMiB: 2048, ...special, extraArguments };
       await LiveMachine.use({ boot, machine, gdb: true }, async (live) => {
-        await withoutBuses(live);
+        if (topology === "root bus") await withoutBuses(live);
         await live.resume();
         await logIn(live);
         await checkDisk(live, disk);
-        await checkCard(live, "e1000e", 6, "10.0.2", port, /IMSIC|PCI-MSI/);
-        await checkCard(live, "e1000", 7, "10.0.3", port, /APLIC/);
-        assert.match(live.received, /salus: +0:0x0:0x8\.0 is hidden from the host: its registers make no sense/);
-        assert.doesNotMatch(await shell(live, "ls /sys/bus/pci/devices"), /00:08/);
+        await checkCard(live, "e1000e", "10.0.2", port, /IMSIC|PCI-MSI/);
+        await checkCard(live, "e1000", "10.0.3", port, /APLIC/);
+        const seen = await shell(live, "ls /sys/bus/pci/devices");
+        if (topology === "root bus") {
+          assert.match(live.received, /salus: +0:0x0:0x8\.0 is hidden from the host: its registers make no sense/);
+          assert.doesNotMatch(seen, /00:08/);
+        } else {
+          assert.match(seen, /0000:04:/, "the bridges have buses");
+        }
         assert.doesNotMatch(live.received, /salus: IOMMU: blocked/);
         assert.doesNotMatch(await shell(live, "dmesg"), /BUG|WARNING:|Oops|Call Trace/);
         live.type("poweroff\n");
@@ -55,13 +63,26 @@ export async function devicesWork(special: Partial<Machine>): Promise<void> {
   });
 }
 
-function devices(disk: string): string[] {
+function devices(disk: string, topology: Topology): string[] {
+  const device = (...properties: string[]): string[] => ["-device", properties.join(",")];
+  const flat = topology === "root bus";
+  const bridges = [
+    ...device("pcie-root-port", "id=port1", "chassis=1"),
+    ...device("pcie-root-port", "id=port2", "chassis=2"),
+    ...device("pcie-root-port", "id=port3", "chassis=3"),
+    // To conventional PCI: what is behind it has no requester id of its own.
+    ...device("pcie-pci-bridge", "id=conventional", "bus=port3"),
+  ];
   return [
-    ...["-drive", `if=none,id=disk,format=raw,file=${disk}`, "-device", "nvme,serial=salus,drive=disk,addr=5"],
-    ...["-netdev", "user,id=first,net=10.0.2.0/24", "-device", "e1000e,netdev=first,addr=6"],
-    ...["-netdev", "user,id=second,net=10.0.3.0/24", "-device", "e1000,netdev=second,addr=7"],
+    ...(flat ? [] : bridges),
+    ...["-drive", `if=none,id=disk,format=raw,file=${disk}`],
+    ...device("nvme", "serial=salus", "drive=disk", flat ? "addr=5" : "bus=port1"),
+    ...["-netdev", "user,id=first,net=10.0.2.0/24"],
+    ...device("e1000e", "netdev=first", flat ? "addr=6" : "bus=port2"),
+    ...["-netdev", "user,id=second,net=10.0.3.0/24"],
+    ...device("e1000", "netdev=second", flat ? "addr=7" : "bus=conventional,addr=3"),
     // The device tree leaves it without a bus number.
-    ...["-device", "pcie-root-port,id=odd,addr=8"],
+    ...(flat ? device("pcie-root-port", "id=odd", "addr=8") : []),
   ];
 }
 
@@ -92,18 +113,15 @@ async function checkDisk(live: LiveMachine, disk: string): Promise<void> {
   assert.match(await shell(live, "grep nvme0q /proc/interrupts"), /IMSIC|PCI-MSI/);
 }
 
-/** Downloads through the network card at `device` and says whether its interrupts come as they should. */
+/** Downloads through the network card of that driver and says whether its interrupts come as they should. */
 async function checkCard(
   live: LiveMachine,
   driver: string,
-  device: number,
   network: string,
   port: number,
   interrupts: RegExp,
 ): Promise<void> {
-  const folder = `/sys/bus/pci/devices/0000:00:0${device}.0`;
-  assert.match(await shell(live, `readlink ${folder}/driver`), new RegExp(`/${driver}$`));
-  const card = await shell(live, `ls ${folder}/net`);
+  const card = await shell(live, `ls /sys/bus/pci/drivers/${driver}/0000:*/net`);
   await shell(live, `for each in /sys/class/net/e*; do ip addr flush dev \${each##*/}; done`);
   await shell(live, `ip link set ${card} up; ip addr add ${network}.15/24 dev ${card}`);
   const sum = await shell(live, `wget -q -O - http://${network}.2:${port}/ | sha256sum`);
