@@ -1,5 +1,6 @@
 import type { NamedFault } from "../../../tools/mutants/fault.ts";
 import { BLOCKING_FAULTS } from "./blocking.ts";
+import { DEVICE_FAULTS } from "./devices.ts";
 import { FENCE_FAULTS } from "./fences.ts";
 import { INTERRUPT_FAULTS } from "./interrupts.ts";
 import { LIFECYCLE_FAULTS } from "./lifecycle.ts";
@@ -14,4 +15,5 @@ export const NAMED_FAULTS: NamedFault[] = [
   ...VCPU_FAULTS,
   ...LIFECYCLE_FAULTS,
   ...INTERRUPT_FAULTS,
+  ...DEVICE_FAULTS,
 ];

@@ -1,0 +1,77 @@
+import type { NamedFault } from "../../../tools/mutants/fault.ts";
+
+/** Devices of the host that get where the host does not. */
+export const DEVICE_FAULTS: NamedFault[] = [
+  {
+    id: "bus-master-that-nothing-confines",
+    file: "devices/pci/decode",
+    from: "  if (pci.confined == 0) command &= ~COMMAND_BUS_MASTER;\n",
+    to: "",
+    description: "without an IOMMU, or where it does not serve a device, the device reaches all memory",
+    caughtBy: "PCI tests, fuzzer",
+  },
+  {
+    id: "bar-outside-of-the-windows",
+    file: "devices/pci/decode",
+    from: "    if (!inHostWindow(pci.segment, io, bar.address, bar.size)) command &= ~(io ? COMMAND_IO : COMMAND_MEMORY);\n",
+    to: "",
+    description: "a device answers at addresses of RAM, or of another device",
+    caughtBy: "PCI tests, fuzzer",
+  },
+  {
+    id: "bridge-window-outside-of-the-windows",
+    file: "devices/pci/decode",
+    from: "  return base < end && inHostWindow(pci.segment, false, base, end - base);",
+    to: "  return base < end;",
+    description: "a bridge passes on addresses that are not its segment's",
+    caughtBy: "PCI tests, fuzzer",
+  },
+  {
+    id: "bus-numbers-of-the-host",
+    file: "devices/pci/virtual-config",
+    from: "      pci.virtualBuses = merge(pci.virtualBuses, value, lanes & BUSES_MASK);\n",
+    to: "      pci.virtualBuses = merge(pci.virtualBuses, value, lanes & BUSES_MASK);\n      writeConfig(pci.config, offset, pci.virtualBuses);\n",
+    description: "the host renumbers buses, so that a device makes requests in the name of another one",
+    caughtBy: "PCI tests, fuzzer",
+  },
+  {
+    id: "translated-requests-stay-on",
+    file: "devices/pci/capabilities",
+    from: "      writeConfig(config, offset + 4, 0);\n",
+    to: "",
+    description: "a device that firmware allowed address translation services passes the IOMMU",
+    caughtBy: "PCI tests, fuzzer",
+  },
+  {
+    id: "own-registers-in-the-host-s-window",
+    file: "devices/pci/own-bars",
+    from: "    window.hostSize = address - window.busAddress;\n",
+    to: "",
+    description: "the host reaches the registers of the IOMMU",
+    caughtBy: "DMA checker",
+  },
+  {
+    id: "fence-without-devices",
+    file: "memory/fence",
+    from: "  if (root.iommuCount != 0 && vm.kind == VmKind.Host) oldest = min<u64>(oldest, oldestDeviceVersion(root));\n",
+    to: "",
+    description: "a page is given away while an IOMMU that is slow still remembers it",
+    caughtBy: "IOMMU tests, fuzzer",
+  },
+  {
+    id: "iommu-announces-before-it-forgets",
+    file: "devices/iommu/commands",
+    from: "      submit(iommu, IOTINVAL_GVMA | IOTINVAL_GV | (HOST_GSCID << IOTINVAL_GSCID_SHIFT));\n      complete(iommu);\n",
+    to: "      announce(iommu, version);\n",
+    description: "a fence is complete, and devices reach the page by what their IOMMU remembers",
+    caughtBy: "DMA checker",
+  },
+  {
+    id: "iommu-without-invalidation",
+    file: "devices/iommu/commands",
+    from: "      submit(iommu, IOTINVAL_GVMA | IOTINVAL_GV | (HOST_GSCID << IOTINVAL_GSCID_SHIFT));\n",
+    to: "      submit(iommu, IOFENCE_ALL);\n",
+    description: "the IOMMU is asked to finish, and not to forget",
+    caughtBy: "DMA checker",
+  },
+];
