@@ -12,6 +12,8 @@
  *     enter NAME other=N NAME=N ...      executed since power-on
  *     open other=N NAME=N ...            executed since power-on, when an interval is opened
  *     interval other=N NAME=N ...        executed in the interval, by all harts
+ *     own other=N NAME=N ...             after `interval`: the part of the hart that opened and closed it (a machine with several harts:
+ *                                        `other` is 0)
  *     at ADDRESS N                       after `interval`: executions of one instruction in the range of `detail`
  *
  * Physical addresses come from the host address of an instruction: RAM is one block of the emulator, and its first byte
@@ -30,10 +32,23 @@
 #define EXPORT __attribute__((visibility("default")))
 typedef uint64_t qemu_plugin_id_t;
 typedef struct { struct qemu_plugin_scoreboard* score; size_t offset; } qemu_plugin_u64;
-typedef struct qemu_info_t qemu_info_t;
+typedef struct {
+  const char* target_name;
+  struct { int min, cur; } version;
+  bool system_emulation;
+  int smp_vcpus, max_vcpus;
+} qemu_info_t;
 struct qemu_plugin_tb;
 struct qemu_plugin_insn;
-enum { NO_REGISTERS = 0, INLINE_ADD_U64 = 0 };
+enum { NO_REGISTERS = 0, READ_REGISTERS = 1, INLINE_ADD_U64 = 0 };
+struct qemu_plugin_register;
+typedef struct { struct qemu_plugin_register* handle; const char *name, *feature; } qemu_plugin_reg_descriptor;
+/* GLib's arrays, which QEMU brings. */
+typedef struct { char* data; unsigned len; } GArray;
+typedef struct { uint8_t* data; unsigned len; } GByteArray;
+char* g_array_free(GArray*, int);
+GByteArray* g_byte_array_new(void);
+GByteArray* g_byte_array_set_size(GByteArray*, unsigned);
 EXPORT int qemu_plugin_version = 4;
 void qemu_plugin_register_vcpu_tb_trans_cb(qemu_plugin_id_t, void (*)(qemu_plugin_id_t, struct qemu_plugin_tb*));
 void qemu_plugin_register_atexit_cb(qemu_plugin_id_t, void (*)(qemu_plugin_id_t, void*), void*);
@@ -41,6 +56,10 @@ void qemu_plugin_register_vcpu_insn_exec_cb(struct qemu_plugin_insn*, void (*)(u
 void qemu_plugin_register_vcpu_insn_exec_inline_per_vcpu(struct qemu_plugin_insn*, int, qemu_plugin_u64, uint64_t);
 struct qemu_plugin_scoreboard* qemu_plugin_scoreboard_new(size_t);
 void* qemu_plugin_scoreboard_find(struct qemu_plugin_scoreboard*, unsigned);
+void qemu_plugin_register_vcpu_tb_exec_cb(struct qemu_plugin_tb*, void (*)(unsigned, void*), int, void*);
+void qemu_plugin_register_vcpu_init_cb(qemu_plugin_id_t, void (*)(qemu_plugin_id_t, unsigned));
+GArray* qemu_plugin_get_registers(void);
+int qemu_plugin_read_register(struct qemu_plugin_register*, GByteArray*);
 size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb*);
 struct qemu_plugin_insn* qemu_plugin_tb_get_insn(const struct qemu_plugin_tb*, size_t);
 size_t qemu_plugin_insn_data(const struct qemu_plugin_insn*, void*, size_t);
@@ -59,6 +78,17 @@ static uint64_t detail_start, detail_end;
 static struct qemu_plugin_scoreboard* counters;
 static size_t counter_count;
 static uint64_t *at_open, *now;
+static uint64_t own_at_open[MAX_REGIONS], own_now[MAX_REGIONS];
+static unsigned opened_by;
+/*
+ * With several harts, QEMU 10.0 under -icount tells a plugin the hart that an instruction was translated for, in place of the one that executes
+ * it, and its inline counters write to wild addresses. Then each instruction is counted by a call, and each block begins with a look at mhartid:
+ * slow, so `other` is not counted.
+ */
+static bool several_harts;
+static unsigned hart;
+static struct qemu_plugin_register* hart_id_register;
+static GByteArray* register_value;
 static bool is_open;
 static uintptr_t ram;
 static FILE* output;
@@ -77,27 +107,37 @@ static void read_counters(uint64_t* sums) {
   }
 }
 
-static void write_regions(const char* event, const uint64_t* before) {
+static void write_regions(const char* event, const uint64_t* after, const uint64_t* before) {
   fputs(event, output);
-  for (size_t i = 0; i < region_count; i++) fprintf(output, " %s=%" PRIu64, regions[i].name, now[i] - (before ? before[i] : 0));
+  for (size_t i = 0; i < region_count; i++) fprintf(output, " %s=%" PRIu64, regions[i].name, after[i] - (before ? before[i] : 0));
   fputc('\n', output);
+}
+
+/* The counters of this hart. */
+static void read_own_counters(uint64_t* values) {
+  memcpy(values, qemu_plugin_scoreboard_find(counters, hart), region_count * sizeof(uint64_t));
 }
 
 static void on_open(unsigned vcpu, void* unused) {
   (void)vcpu, (void)unused;
   if (is_open) fail("an interval was opened while one was open");
   is_open = true;
+  opened_by = hart;
+  read_own_counters(own_at_open);
   read_counters(at_open);
   memcpy(now, at_open, counter_count * sizeof(uint64_t));
-  write_regions("open", NULL);
+  write_regions("open", now, NULL);
 }
 
 static void on_close(unsigned vcpu, void* unused) {
   (void)vcpu, (void)unused;
   if (!is_open) fail("an interval was closed, but none was open");
+  if (hart != opened_by) fail("an interval was closed by another hart than opened it");
   is_open = false;
   read_counters(now);
-  write_regions("interval", at_open);
+  write_regions("interval", now, at_open);
+  read_own_counters(own_now);
+  write_regions("own", own_now, own_at_open);
   for (size_t i = region_count; i < counter_count; i++) {
     if (now[i] == at_open[i]) continue;
     fprintf(output, "at %" PRIx64 " %" PRIu64 "\n", detail_start + (i - region_count) * SMALLEST_INSTRUCTION, now[i] - at_open[i]);
@@ -112,7 +152,7 @@ static void on_enter(unsigned vcpu, void* region) {
   char event[64];
   snprintf(event, sizeof event, "enter %s", regions[index].name);
   read_counters(now);
-  write_regions(event, NULL);
+  write_regions(event, now, NULL);
 }
 
 static uint64_t physical_address(const struct qemu_plugin_insn* instruction) {
@@ -121,18 +161,50 @@ static uint64_t physical_address(const struct qemu_plugin_insn* instruction) {
   return ram == 0 || host < ram ? 0 : host - ram + RAM_START;
 }
 
+static void on_instruction(unsigned vcpu, void* counter) {
+  (void)vcpu;
+  ((uint64_t*)qemu_plugin_scoreboard_find(counters, hart))[(size_t)counter]++;
+}
+
+/* The hart that executes what follows. */
+static void on_block(unsigned vcpu, void* unused) {
+  (void)vcpu, (void)unused;
+  uint64_t id = 0;
+  g_byte_array_set_size(register_value, 0);
+  if (qemu_plugin_read_register(hart_id_register, register_value) != sizeof id) fail("mhartid cannot be read");
+  memcpy(&id, register_value->data, sizeof id);
+  hart = (unsigned)id;
+}
+
+/* Finds mhartid. */
+static void on_vcpu_init(qemu_plugin_id_t id, unsigned vcpu) {
+  (void)id;
+  if (vcpu != 0) return;
+  GArray* all = qemu_plugin_get_registers();
+  const qemu_plugin_reg_descriptor* registers = (const qemu_plugin_reg_descriptor*)all->data;
+  for (unsigned i = 0; i < all->len; i++) {
+    if (strcmp(registers[i].name, "mhartid") == 0) hart_id_register = registers[i].handle;
+  }
+  g_array_free(all, true);
+  if (hart_id_register == NULL) fail("harts have no mhartid");
+  register_value = g_byte_array_new();
+}
+
 static void count(struct qemu_plugin_insn* instruction, size_t counter) {
+  if (several_harts) return qemu_plugin_register_vcpu_insn_exec_cb(instruction, on_instruction, NO_REGISTERS, (void*)counter);
   qemu_plugin_u64 entry = {counters, counter * sizeof(uint64_t)};
   qemu_plugin_register_vcpu_insn_exec_inline_per_vcpu(instruction, INLINE_ADD_U64, entry, 1);
 }
 
 static void on_translation(qemu_plugin_id_t id, struct qemu_plugin_tb* block) {
   (void)id;
+  bool asks = false;
   for (size_t i = 0; i < qemu_plugin_tb_n_insns(block); i++) {
     struct qemu_plugin_insn* instruction = qemu_plugin_tb_get_insn(block, i);
     uint32_t code = 0;
     qemu_plugin_insn_data(instruction, &code, sizeof code);
     if (code == OPEN || code == CLOSE) {
+      asks = true;
       qemu_plugin_register_vcpu_insn_exec_cb(instruction, code == OPEN ? on_open : on_close, NO_REGISTERS, NULL);
       continue;
     }
@@ -140,9 +212,12 @@ static void on_translation(qemu_plugin_id_t id, struct qemu_plugin_tb* block) {
     size_t region = region_count - 1;
     while (region > 0 && (hpa < regions[region].start || hpa >= regions[region].end)) region--;
     if (!regions[region].entered) qemu_plugin_register_vcpu_insn_exec_cb(instruction, on_enter, NO_REGISTERS, (void*)region);
+    if (several_harts && region == 0) continue;
+    asks = true;
     count(instruction, region);
     if (hpa >= detail_start && hpa < detail_end) count(instruction, region_count + (hpa - detail_start) / SMALLEST_INSTRUCTION);
   }
+  if (several_harts && asks) qemu_plugin_register_vcpu_tb_exec_cb(block, on_block, READ_REGISTERS, NULL);
 }
 
 static void on_machine_exit(qemu_plugin_id_t id, void* unused) {
@@ -152,7 +227,7 @@ static void on_machine_exit(qemu_plugin_id_t id, void* unused) {
 }
 
 EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t* info, int argc, char** argv) {
-  (void)info;
+  several_harts = info->smp_vcpus > 1;
   for (int i = 0; i < argc; i++) {
     if (strncmp(argv[i], "output=", 7) == 0) {
       output = fopen(argv[i] + 7, "w");
@@ -172,6 +247,7 @@ EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t* info, int
   at_open = calloc(counter_count, sizeof(uint64_t));
   now = calloc(counter_count, sizeof(uint64_t));
   if (counters == NULL || at_open == NULL || now == NULL) return -1;
+  if (several_harts) qemu_plugin_register_vcpu_init_cb(id, on_vcpu_init);
   qemu_plugin_register_vcpu_tb_trans_cb(id, on_translation);
   qemu_plugin_register_atexit_cb(id, on_machine_exit, NULL);
   return 0;

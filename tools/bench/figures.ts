@@ -41,7 +41,8 @@ function amounts(row: Row, run: BenchRun, images: BenchImages): { total: number;
     default: {
       const measurement = run.measurements.get(row.from);
       if (!measurement) throw new Failure(`the benchmark's host did not measure ${row.from}`);
-      const { counts, units } = measurement;
+      const { units } = measurement;
+      const counts = row.share === "own" ? measurement.own : measurement.counts;
       return { total: sum(counts), hypervisor: hypervisorShare(counts), units };
     }
   }

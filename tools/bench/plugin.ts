@@ -21,7 +21,10 @@ export interface Region {
 export type Counts = Record<string, number>;
 
 export interface Interval {
+  /** Of all harts. */
   counts: Counts;
+  /** Of the hart that opened and closed it. */
+  own: Counts;
   /** Executions of single instructions, by address: with `detail` only. */
   instructions: Map<number, number>;
 }
@@ -81,7 +84,8 @@ export function parseReport(text: string): PluginReport {
     const [event, ...words] = line.split(" ");
     if (event === "enter") report.entered[words[0]] = countsOf(words.slice(1));
     else if (event === "open") report.opened.push(countsOf(words));
-    else if (event === "interval") report.intervals.push({ counts: countsOf(words), instructions: new Map() });
+    else if (event === "interval") report.intervals.push({ counts: countsOf(words), own: {}, instructions: new Map() });
+    else if (event === "own") report.intervals.at(-1)!.own = countsOf(words);
     else if (event === "at") report.intervals.at(-1)?.instructions.set(parseInt(words[0], 16), Number(words[1]));
     else if (event === "unclosed") throw new Failure("the machine ended in the middle of a measurement");
   }

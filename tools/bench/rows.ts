@@ -10,7 +10,12 @@ export interface Setup {
   cpu: string;
   harts: number;
   memoryMiB: number;
+  /** What the benchmark's host measures there (workloads/bench-host/main.ts): a boot argument. */
+  what?: string;
 }
+
+/** All harts but the one that measures run TVMs. */
+export const BUSY = "bench.busy";
 
 const REFERENCE: Setup = { cpu: DEFAULT_CPU, harts: 1, memoryMiB: 2048 };
 
@@ -23,6 +28,11 @@ export const SETUPS = {
   scalar: { ...REFERENCE, cpu: DEFAULT_CPU.replace("v=on,vlen=256,elen=64,", "") },
   /** SHA instructions. */
   zknh: { ...REFERENCE, cpu: `${DEFAULT_CPU},zknh=on` },
+  /** With 1 GiB of memory to give away. */
+  large: { ...REFERENCE, memoryMiB: 6144, what: "bench.large" },
+  busy2: { ...REFERENCE, harts: 2, what: BUSY },
+  busy4: { ...REFERENCE, harts: 4, what: BUSY },
+  busy8: { ...REFERENCE, harts: 8, what: BUSY },
 } as const satisfies Record<string, Setup>;
 
 export type SetupName = keyof typeof SETUPS;
@@ -33,6 +43,8 @@ export interface Row {
   /** Measurement that it comes from: a name that workloads/bench-host announces, or one that tools/bench/figures.ts knows. */
   from: string;
   on: SetupName;
+  /** Whether the figure is that of the hart which measures, or of all. They differ on a machine with busy harts only. */
+  share: "own" | "all";
   /** Divides the figure, for rows per page. */
   per: number;
   budget: number | null;
@@ -45,9 +57,29 @@ function row(
   label: string,
   budget: number | null,
   original: number | null,
-  more: Partial<Pick<Row, "from" | "on" | "per" | "unit">> = {},
+  more: Partial<Pick<Row, "from" | "on" | "per" | "share" | "unit">> = {},
 ): Row {
-  return { name, label, from: name, on: "reference", per: 1, unit: "instructions", budget, original, ...more };
+  return {
+    name,
+    label,
+    from: name,
+    on: "reference",
+    per: 1,
+    share: "all",
+    unit: "instructions",
+    budget,
+    original,
+    ...more,
+  };
+}
+
+/** An operation beside 1, 3 and 7 busy harts. */
+function busyRows(name: string, label: string, share: Row["share"]): Row[] {
+  return ([2, 4, 8] as const).map((harts) => {
+    const who = share === "own" ? "" : ", all harts together";
+    const more = { from: name, on: `busy${harts}`, share } as const;
+    return row(`${name}-${share}-${harts}`, `${label}, ${harts} harts busy${who}`, null, null, more);
+  });
 }
 
 const MIB = 1024 * 1024;
@@ -107,6 +139,18 @@ export const ROWS: readonly Row[] = [
   row("finalize", "finalize", 20_000, 1_777_913),
   row("create-to-finalize", "create to finalize, 160 measured pages", null, 38_046_370),
   row("destroy", "destroy a TVM with 312 small pages and a large one", 60_000, 266_595),
+  row("convert-1g", "convert a whole 1 GiB leaf, per page", 50, null, { on: "large", per: 512 * 512 }),
+  row("add-zero-1g", "add one 1 GiB zero page, per 4 KiB, with Zicboz", 200, null, { on: "large", per: 512 * 512 }),
+  row("add-zero-10000", "add 10,000 zero pages, per page, with Zicboz", 200, null, { on: "large", per: 10_000 }),
+  row("block-1g", "block a 1 GiB page, per 4 KiB", null, null, { on: "large", per: 512 * 512 }),
+  row("destroy-large", "destroy a TVM with 1 GiB and 10,160 pages", null, null, { on: "large" }),
+  row("reclaim-1g", "reclaim a whole 1 GiB range, per page, with Zicboz", 200, null, { on: "large", per: 512 * 512 }),
+  ...busyRows("ecall-exit", "TVM ecall: exit and resume", "own"),
+  ...busyRows("convert-100", "convert 100 pages", "own"),
+  ...busyRows("fence", "fence", "own"),
+  ...busyRows("fence", "fence", "all"),
+  ...busyRows("remote-fence", "remote sfence.vma of harts that run TVMs", "own"),
+  ...busyRows("destroy", "destroy a TVM with 160 pages", "own"),
   row("memory-kept", "memory kept from a 2 GiB host", 12 * MIB, 480 * MIB, { unit: "bytes" }),
   row("image-size", "hypervisor image", 200_000, 914_000, { unit: "bytes" }),
 ];

@@ -9,21 +9,35 @@ import { RESET_NO_REASON, RESET_SHUTDOWN, systemReset } from "../lib/sbi";
 import { afterImage, startTestVm } from "../lib/start";
 import { TrapFrame } from "../lib/trap-frame";
 import { useHeapRange } from "../tellus/host-memory";
-import { GUEST_IMAGE_DISTANCE, readMachine } from "../tellus/machine";
+import { bootArgumentsHave, GUEST_IMAGE_DISTANCE, readMachine } from "../tellus/machine";
 import { parameterBuffer, state } from "../tellus/state";
 import { expect, report } from "./announce";
+import { serveBusyHart } from "./busy-harts";
+import { measureBusyRows } from "./busy-rows";
 import { measureHostRows } from "./host-rows";
+import { measureLargeRows } from "./large-rows";
+import { measureScaleRows } from "./scale-rows";
 import { measureTvmRows } from "./tvm-rows";
 
 /** The benchmark's host: does every operation once or a thousand times, between marks (bench/README.md). */
 export function main(hartId: u64, fdt: u64): void {
-  startTestVm(hartId, afterImage(), imageAddress(ImageSymbol.Start) + GUEST_IMAGE_DISTANCE);
+  const vm = startTestVm(hartId, afterImage(), imageAddress(ImageSymbol.Start) + GUEST_IMAGE_DISTANCE);
   assert(readMachine(fdt), "there is a device tree");
+  vm.timebase = state().timebase;
   reportMemory();
   useHeapRange();
   readTsm();
-  measureHostRows();
-  measureTvmRows();
+  // The boot arguments say what this machine is for (tools/bench/rows.ts).
+  if (bootArgumentsHave("bench.busy")) {
+    measureBusyRows();
+  } else if (bootArgumentsHave("bench.large")) {
+    measureLargeRows();
+  } else if (bootArgumentsHave("bench.scale")) {
+    measureScaleRows();
+  } else if (!bootArgumentsHave("bench.boot")) {
+    measureHostRows();
+    measureTvmRows();
+  }
   printLine("bench: done");
   systemReset(RESET_SHUTDOWN, RESET_NO_REASON);
 }
@@ -45,8 +59,8 @@ function readTsm(): void {
   machine.naclAreas = allocateZeroed(NACL_PAGES);
 }
 
-export function secondaryMain(_hartId: u64, _stackTop: u64): void {
-  assert(false, "the benchmark uses one hart");
+export function secondaryMain(hartId: u64, stackTop: u64): void {
+  serveBusyHart(hartId, stackTop);
 }
 
 export function trap(frame: usize): void {

@@ -127,7 +127,8 @@ function addZero(tvm: BenchTvm, first: u64, count: u64): void {
   expect(addZeroPages(tvm.id, tvm.zeroPages + offset, PageType.Page4K, count, ZERO_PAGES_GPA + offset), count);
 }
 
-function createAndFinalize(tvm: BenchTvm): void {
+/** Makes `tvm` a TVM with all measured pages of the guest, that can be run. */
+export function createAndFinalize(tvm: BenchTvm): void {
   tvm.id = <u64>tvmCreate(parameterBuffer(), tvm.directory, tvm.statePages);
   addPageTablePages(tvm.id, tvm.tables, TABLE_PAGES);
   expect(addMemoryRegion(tvm.id, GUEST_RAM_START, GUEST_RAM_END - GUEST_RAM_START), 0);

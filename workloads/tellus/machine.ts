@@ -9,7 +9,7 @@ import {
   FdtToken,
   isaStringHas,
 } from "../lib/fdt";
-import { allocateZeroed, alignUp } from "../lib/heap";
+import { allocateZeroed, alignUp, heapMark, heapRelease } from "../lib/heap";
 import { PAGE_SIZE } from "../lib/records";
 import { bytesStartWith, textLength } from "../lib/text";
 import { GUEST_DATA_PAGES, GUEST_IMAGE_IN_HOST, HOST_IMAGE, NONCE_BYTES } from "../lib/tvm-map";
@@ -200,6 +200,20 @@ function readNonce(machine: TellusState, cursor: FdtCursor): void {
 function hexDigit(character: u32): u32 {
   if (character >= 0x30 && character <= 0x39) return character - 0x30;
   return character >= 0x61 && character <= 0x66 ? character - 0x57 : 0;
+}
+
+/** True if `text` is anywhere in the boot arguments. */
+export function bootArgumentsHave(text: string): bool {
+  const mark = heapMark();
+  const cursor = changetype<FdtCursor>(<usize>allocateZeroed(1));
+  let found: bool = false;
+  fdtOpen(cursor, state().fdt);
+  while (!found && cursor.next() != FdtToken.End) {
+    if (cursor.token != FdtToken.Property || cursor.depth != 2 || !cursor.isProperty("bootargs")) continue;
+    found = valueContains(cursor, text);
+  }
+  heapRelease(mark);
+  return found;
 }
 
 /** True if `text` is anywhere in the value of the property just read. */

@@ -14,6 +14,7 @@ const REPORT = `enter firmware other=6 firmware=0 hypervisor=0
 enter hypervisor other=6 firmware=100 hypervisor=0
 enter host other=6 firmware=150 hypervisor=4000
 interval other=3000 firmware=0 hypervisor=107000
+own other=10 firmware=0 hypervisor=7000
 at 80200000 100000
 at 80200006 7000
 interval other=30 firmware=20 hypervisor=6500
@@ -51,6 +52,13 @@ test("figures are per operation and per page, with the firmware's share", () => 
   assert.equal(figureOf(row("memory-kept"), run, IMAGES).hypervisor, 10 << 20);
   assert.equal(figureOf(row("image-size"), run, IMAGES).total, 114_688);
   assert.throws(() => figureOf(row("create"), run, IMAGES), /did not measure create/);
+});
+
+test("on a machine with several harts a row may be about one of them", () => {
+  const run = combine(SETUPS.busy2, LINES, parseReport(REPORT));
+  const own = { ...row("ecall-exit-own-2"), from: "null-call-host" };
+  assert.equal(figureOf(own, run, IMAGES).hypervisor, 7);
+  assert.equal(figureOf({ ...own, share: "all" }, run, IMAGES).hypervisor, 107);
 });
 
 test("intervals that nobody announced, or that were not closed, are refused", () => {
