@@ -12,6 +12,13 @@ import { number } from "./table.ts";
 export const REFERENCE_COMPILER = "gcc 12.2.0";
 const FILE = path.join(repository, "docs", "performance.md");
 
+const CHART_FILE = path.join(repository, "docs", "growth.svg");
+
+/** Replaces the image of the document. */
+export function writeChart(svg: string): void {
+  writeFileSync(CHART_FILE, svg);
+}
+
 /** Puts the figures of the baseline into the document. */
 export function updateDocument(baseline: Baseline): void {
   writeFileSync(FILE, withPart(readDocument(), "figures", figureTable(baseline)));

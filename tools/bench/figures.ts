@@ -48,6 +48,11 @@ function amounts(row: Row, run: BenchRun, images: BenchImages): { total: number;
   }
 }
 
+/** What hypervisor and firmware executed from the first instruction in one region to the first in another. */
+export function enteredBetween(run: BenchRun, from: string, to: string): number {
+  return hypervisorShare(difference(enteredAt(run, to), enteredAt(run, from)));
+}
+
 /** Work that the hypervisor leaves to the firmware is its work too. */
 export function hypervisorShare(counts: Counts): number {
   return (counts["hypervisor"] ?? 0) + (counts["firmware"] ?? 0);

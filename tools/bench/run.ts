@@ -95,6 +95,13 @@ export async function runBench(qemu: string, images: BenchImages, setup: Setup, 
       "shift=0",
       // The device tree holds a random number, and the clock is read: both the same in every run.
       ...["-seed", "1", "-rtc", "base=2026-01-01,clock=vm"],
+      // Memory that nobody touches costs nothing, however much the machine has.
+      ...[
+        "-object",
+        `memory-backend-ram,id=ram,size=${setup.memoryMiB}M,reserve=off`,
+        "-machine",
+        "memory-backend=ram",
+      ],
       ...pluginArguments(images.plugin, output, regions, detail ? HYPERVISOR : undefined),
     ],
   };

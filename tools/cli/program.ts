@@ -49,6 +49,7 @@ export interface Commands {
   race(flags: RaceFlags): Outcome;
   bench(flags: BenchFlags): Outcome;
   benchLinux(flags: BenchFlags): Outcome;
+  benchScale(flags: BenchFlags): Outcome;
   check(flags: { plain?: boolean }): Outcome;
   verify(file: string, flags: VerifyFlags): Outcome;
   measure(flags: MeasureFlags): Outcome;
@@ -70,6 +71,7 @@ const COMMANDS: Commands = {
   fuzzEvidence: async (flags) => (await import("./commands/fuzz-evidence.ts")).fuzzVerifier(flags),
   race: async (flags) => (await import("./commands/race.ts")).race(flags),
   bench: async (flags) => (await import("./commands/bench.ts")).bench(flags),
+  benchScale: async (flags) => (await import("./commands/bench-scale.ts")).benchScale(flags),
   benchLinux: async (flags) => (await import("./commands/bench-linux.ts")).benchLinux(flags),
   check: async (flags) => (await import("./commands/check.ts")).check(flags),
   verify: async (file, flags) => (await import("./commands/verify.ts")).verify(file, flags),
@@ -285,8 +287,11 @@ function describe(commands: Commands, done: (outcome: boolean) => void): Command
     .description("count the instructions of every operation in QEMU, and set them beside their budgets")
     .addArgument(
       program
-        .createArgument("[what]", "calls, or linux: a kernel as the host against the bare machine")
-        .choices(["calls", "linux"])
+        .createArgument(
+          "[what]",
+          "calls; scale: how costs grow with memory, harts and TVMs; or linux: a kernel as the host against the bare machine",
+        )
+        .choices(["calls", "scale", "linux"])
         .default("calls"),
     )
     .option("--only <name>", "only measurements whose name contains this")
@@ -297,7 +302,13 @@ function describe(commands: Commands, done: (outcome: boolean) => void): Command
     .option("--qemu <path>", "QEMU's executable or source tree (QEMU)")
     .addOption(plain)
     .action(async (what: string, flags: BenchFlags) =>
-      done(await (what === "linux" ? commands.benchLinux(flags) : commands.bench(flags))),
+      done(
+        await (what === "linux"
+          ? commands.benchLinux(flags)
+          : what === "scale"
+            ? commands.benchScale(flags)
+            : commands.bench(flags)),
+      ),
     );
 
   program

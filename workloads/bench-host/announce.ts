@@ -7,6 +7,17 @@ export function announce(name: string, units: u64): void {
   printLineOf("measure ", name, units);
 }
 
+/** The next marked interval is the point `at` of the curve `name`. */
+export function announcePoint(name: string, at: u64, units: u64): void {
+  print("bench: measure ");
+  print(name);
+  printCharacter(0x40);
+  printDecimal(at);
+  printCharacter(0x20);
+  printDecimal(units);
+  endLine();
+}
+
 /** A figure that is not counted but found: bytes. */
 export function report(name: string, value: u64): void {
   printLineOf("value ", name, value);

@@ -2,7 +2,7 @@ import { markEnd, markStart, read64, write64 } from "../lib/hw";
 import { cpuRun } from "../lib/covh";
 import { allocateZeroed } from "../lib/heap";
 import { ensureNacl } from "../tellus/state";
-import { announce, expect } from "./announce";
+import { announcePoint, expect } from "./announce";
 import { ROUND_TRIPS } from "./bench-map";
 import { convertedPages, createSmallTvm, destroySmallTvm, exiting, runToExits, smallProgram } from "./small-tvm";
 
@@ -30,16 +30,16 @@ function measureTvms(program: u64): void {
     }
     // Once around before: no TVM is new to the hart.
     runTvms(ids, wanted, wanted);
-    announce("exits-of-tvms", wanted);
+    announcePoint("exits-of-tvms", wanted, ROUND_TRIPS);
     markStart();
     runTvms(ids, wanted, ROUND_TRIPS);
     markEnd();
-    announce("create-of-tvms", wanted);
     const spare = convertedPages(1, 1);
+    announcePoint("create-of-tvms", wanted, 1);
     markStart();
     const one = createSmallTvm(spare, program, 1, exiting(1));
     markEnd();
-    announce("destroy-of-tvms", wanted);
+    announcePoint("destroy-of-tvms", wanted, 1);
     markStart();
     destroySmallTvm(one);
     markEnd();
@@ -67,7 +67,7 @@ function measureVcpus(program: u64): void {
   runToExits(tvm);
   for (let count: u64 = 1; count <= MOST_VCPUS; count *= 2) {
     runVcpus(tvm, count, count);
-    announce("exits-of-vcpus", count);
+    announcePoint("exits-of-vcpus", count, ROUND_TRIPS);
     markStart();
     runVcpus(tvm, count, ROUND_TRIPS);
     markEnd();

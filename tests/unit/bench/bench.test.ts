@@ -1,12 +1,14 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { readBaseline, regressions, updated } from "../../../tools/bench/baseline.ts";
+import { chart } from "../../../tools/bench/chart.ts";
 import { figureTable, partOf, readDocument, withPart } from "../../../tools/bench/document.ts";
 import { figureOf, meetsBudget, type Figure } from "../../../tools/bench/figures.ts";
 import { parseReport, pluginArguments } from "../../../tools/bench/plugin.ts";
 import { costs } from "../../../tools/bench/profile.ts";
 import { ROWS, SETUPS } from "../../../tools/bench/rows.ts";
 import { combine, type BenchImages } from "../../../tools/bench/run.ts";
+import { curveTable, growthOf, type Curve } from "../../../tools/bench/scale.ts";
 import { number, tableLines } from "../../../tools/bench/table.ts";
 import { coloursFor } from "../../../tools/terminal.ts";
 
@@ -127,4 +129,39 @@ test("docs/performance.md has the figures of the baseline", () => {
   const document = withPart("a\n<!-- made by the suite: x -->\nold\n<!-- end of x -->\nb", "x", "new");
   assert.equal(document, "a\n<!-- made by the suite: x -->\n\nnew\n\n<!-- end of x -->\nb");
   assert.throws(() => withPart(document, "y", "new"), /has no place for its part "y"/);
+});
+
+test("growth is that of the steps against their work, or of the cost where the work stays the same", () => {
+  const points = (work: (x: number) => number, y: (x: number) => number) =>
+    [1, 2, 4, 8].map((x) => ({ x, y: y(x), work: work(x) }));
+  const same = (x: number): number => x;
+  assert.equal(growthOf(points(same, (x) => 1000 + 7 * x)), 1);
+  assert.equal(growthOf(points(same, (x) => 1000 + x * x)), 4);
+  assert.equal(
+    growthOf(
+      points(
+        () => 1,
+        () => 656,
+      ),
+    ),
+    1,
+  );
+  assert.equal(
+    growthOf(
+      points(
+        () => 1,
+        (x) => 100 + x,
+      ),
+    ),
+    108 / 101,
+  );
+});
+
+test("curves are a table and an image that hold their points", () => {
+  const points = [1, 2, 4].map((x) => ({ x, y: 1000 * x, work: x }));
+  const curve: Curve = { title: "boot", unit: "instructions", along: "harts", points, growth: growthOf(points) };
+  assert.match(curveTable([curve]), /\| 1: 1,000; 2: 2,000; 4: 4,000 +\| harts +\| 1.00 +\|/);
+  const image = chart([curve, curve, curve, curve]);
+  assert.match(image, /viewBox="0 0 900 380"/);
+  assert.equal(image.match(/<polyline points="62,122.2 172,99.3 282,53.7"/g)?.length ?? 0, 4, image);
 });
