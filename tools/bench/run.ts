@@ -1,4 +1,4 @@
-import { mkdirSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
 import path from "node:path";
 import { Failure } from "../failure.ts";
 import { packHostImageFile } from "../image/host-image.ts";
@@ -78,6 +78,7 @@ export async function runBench(qemu: string, images: BenchImages, setup: Setup, 
   const folder = path.join(buildFolder, "bench");
   mkdirSync(folder, { recursive: true });
   const output = path.join(folder, `counts-${process.pid}.txt`);
+  const console = path.join(folder, `console-${process.pid}.txt`);
   const hostAddress = hostImageAddress(setup.memoryMiB, images.hostImage.bytes);
   const regions: Region[] = [
     { name: "firmware", start: RAM_START, end: IMAGE_START },
@@ -95,6 +96,8 @@ export async function runBench(qemu: string, images: BenchImages, setup: Setup, 
       "shift=0",
       // The device tree holds a random number, and the clock is read: both the same in every run.
       ...["-seed", "1", "-rtc", "base=2026-01-01,clock=vm"],
+      // A console that takes each character at once, whoever reads it: the hypervisor polls the UART when it boots.
+      ...["-serial", `file:${console}`, "-monitor", "none"],
       // Memory that nobody touches costs nothing, however much the machine has.
       ...[
         "-object",
@@ -115,13 +118,15 @@ export async function runBench(qemu: string, images: BenchImages, setup: Setup, 
       }),
       timeoutSeconds: TIMEOUT_SECONDS,
     });
-    if (result.timedOut || result.exitCode !== 0 || !result.lines.includes("bench: done")) {
-      const last = [...result.lines.filter((line) => line.trim() !== "").slice(-5), ...result.messages];
+    const lines = existsSync(console) ? readFileSync(console, "utf8").split(/\r*\n/) : [];
+    if (result.timedOut || result.exitCode !== 0 || !lines.includes("bench: done")) {
+      const last = [...lines.filter((line) => line.trim() !== "").slice(-5), ...result.messages];
       throw new Failure(`the benchmark did not run to its end:\n${last.join("\n")}`);
     }
-    return combine(setup, result.lines, readReport(output));
+    return combine(setup, lines, readReport(output));
   } finally {
     rmSync(output, { force: true });
+    rmSync(console, { force: true });
   }
 }
 
