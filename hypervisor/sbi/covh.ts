@@ -78,7 +78,7 @@ function callOnTvm(hart: Hart, caller: Vcpu, fid: u32): i64 {
   const vm = acquireVm(caller.vm, caller.a0);
   if (vm == null) return SBI_INVALID_PARAM;
   // These two end the reference themselves: a running vCPU keeps it, destruction consumes it.
-  if (fid == Covh.TvmDestroy) return tvmDestroy(vm);
+  if (fid == Covh.TvmDestroy) return finishRange(hart, caller, tvmDestroy(caller, vm));
   lockAcquire(lockOfVm(vm));
   if (vm.inRangeCall != 0) {
     lockRelease(lockOfVm(vm));
@@ -121,15 +121,15 @@ function callOnLockedTvm(hart: Hart, caller: Vcpu, vm: Vm, fid: u32): i64 {
     case Covh.TvmInitiateFence:
       return tvmInitiateFence(vm);
     case Covh.TvmBlockPages:
-      return tvmBlockPages(hart, vm, a1, a2);
+      return tvmBlockPages(caller, vm, a1, a2);
     case Covh.TvmUnblockPages:
-      return tvmUnblockPages(hart, vm, a1, a2);
+      return tvmUnblockPages(caller, vm, a1, a2);
     case Covh.TvmPromotePage:
       return tvmPromotePage(vm, a1, a2);
     case Covh.TvmDemotePage:
       return tvmDemotePage(vm, a1, a2);
     default:
-      return tvmRemovePages(hart, vm, a1, a2);
+      return tvmRemovePages(caller, vm, a1, a2);
   }
 }
 

@@ -91,7 +91,7 @@ export class Vm {
     return changetype<Vcpu | null>(load<usize>(this.vcpus + ((<usize>id) << 3)));
   }
 
-  setVcpu(id: u64, vcpu: Vcpu): void {
+  setVcpu(id: u64, vcpu: Vcpu | null): void {
     store<usize>(this.vcpus + ((<usize>id) << 3), changetype<usize>(vcpu));
   }
 }

@@ -8,6 +8,7 @@ import {
   Lifecycle,
   PAGE,
   PageState,
+  RangeKind,
   VcpuState,
   describeRecord,
   unpackRecord,
@@ -133,6 +134,11 @@ export class Checker {
     const retired = vm.linkedPages("retiredTables");
     if (free.length !== vm.record.number("freeTableCount")) fail(`${free.length} free tables, not as many as counted`);
     if (retired.length !== vm.record.number("retiredTableCount")) fail("the count of retired tables is wrong");
+    const pool = view.pagesOf(vm.slot, PageState.TablePool);
+    if (view.callOn(vm)?.withoutTree) {
+      const left = this.#tableList(vm, fail).size;
+      return left === pool ? undefined : fail(`${pool} table pages, of which ${left} are still to be given back`);
+    }
     const seen = new Set<number>();
     for (const hpa of [...view.tablesOf(vm).keys(), ...free, ...retired]) {
       if (seen.has(hpa)) fail(`table page ${hex(hpa)} has two uses`);
@@ -142,20 +148,24 @@ export class Checker {
         fail(`table page ${hex(hpa)} is ${record ? describeRecord(record) : "not RAM"}`);
       }
     }
-    const pool = view.pagesOf(vm.slot, PageState.TablePool);
     if (pool !== seen.size) fail(`${pool} table pages, of which ${seen.size} are used, free or retired`);
-    this.#checkTableList(vm, seen, fail);
+    const listed = this.#tableList(vm, fail);
+    if (listed.size !== seen.size || ![...listed].every((hpa) => seen.has(hpa))) {
+      fail(`${seen.size} table pages, ${listed.size} in the list of all`);
+    }
   }
 
-  /** The list of all table pages, through their records, holds each exactly once. */
-  #checkTableList(vm: VmState, all: Set<number>, fail: (problem: string) => never): void {
+  /** The list of all table pages, through their records, which holds each once. */
+  #tableList(vm: VmState, fail: (problem: string) => never): Set<number> {
     const listed = new Set<number>();
     for (let hpa = vm.record.number("allTables"); hpa !== 0;) {
-      if (listed.has(hpa) || !all.has(hpa)) fail(`the list of all table pages leads to ${hex(hpa)}`);
+      const record = this.state.record(hpa);
+      const own = record?.state === PageState.TablePool && record.owner === vm.slot;
+      if (!own || listed.has(hpa)) return fail(`the list of all table pages leads to ${hex(hpa)}`);
       listed.add(hpa);
-      hpa = this.state.record(hpa)!.payload * PAGE;
+      hpa = record.payload * PAGE;
     }
-    if (listed.size !== all.size) fail(`${all.size} table pages, ${listed.size} in the list of all`);
+    return listed;
   }
 
   /** Root, state pages and vCPUs are all the pages in state VmState that the VM owns. */
@@ -242,7 +252,10 @@ function pageProblem(view: OwnershipView, page: number): string | undefined {
       if (maps + parks + view.unmapped[page] !== 1) return `its TVM has it ${maps + parks} times`;
       return parent === 1 ? undefined : `its parent keeps ${parent} places for it`;
     case PageState.Shared:
-      if (maps !== 1 || parks !== 0) return `its owner maps it ${maps} times`;
+      // What was pinned while it was being blocked is found before the block is over.
+      if ((maps !== 1 || parks !== 0) && !(maps === 0 && parks === 1 && view.callOn(vm)?.kind === RangeKind.Block)) {
+        return `its owner maps it ${maps} times`;
+      }
       return payload === others + view.pins[page]
         ? undefined
         : `${others} others have it and ${view.pins[page]} pins hold it`;
@@ -291,9 +304,9 @@ export class OwnershipView {
     this.claimed = new Uint8Array(state.pages);
     this.unmapped = new Uint8Array(state.pages);
     this.vms = state.vms();
+    this.calls = state.rangeCalls();
     for (const vm of this.vms) this.#slots.set(vm.slot, vm);
     for (const vm of this.vms) this.#collect(vm);
-    this.calls = state.rangeCalls();
     for (const call of this.calls) this.#collectCall(call);
     for (let page = 0; page < state.pages; page++) {
       const low = this.records[page * 2] & 0xffff;
@@ -309,6 +322,11 @@ export class OwnershipView {
   vmOfHart(hart: Hart): VmState | undefined {
     const root = Number((hart.csr.raw("hgatp") & ((1n << 44n) - 1n)) << 12n);
     return this.vms.find((vm) => vm.rootTable === root);
+  }
+
+  /** The call under way that changes the memory of `vm`. */
+  callOn(vm: VmState): RangeCall | undefined {
+    return this.calls.find(({ target }) => target === vm.record.address);
   }
 
   mapped(vm: VmState): MappedPage[] {
@@ -343,16 +361,17 @@ export class OwnershipView {
       throw new InvariantViolation(`VM ${vm.id} (slot ${vm.slot}): ${problem}`);
     };
     try {
-      vm.walk(
-        (entry) => {
-          mapped.push(entry);
-          this.#count(vm, entry, fail);
-        },
-        ({ hpa, level, gpa }) => {
-          if (tables.has(hpa)) fail(`table page ${hex(hpa)} is linked twice`);
-          tables.set(hpa, { level, gpa });
-        },
-      );
+      if (!this.callOn(vm)?.withoutTree)
+        vm.walk(
+          (entry) => {
+            mapped.push(entry);
+            this.#count(vm, entry, fail);
+          },
+          ({ hpa, level, gpa }) => {
+            if (tables.has(hpa)) fail(`table page ${hex(hpa)} is linked twice`);
+            tables.set(hpa, { level, gpa });
+          },
+        );
     } catch (error) {
       if (error instanceof InvariantViolation) throw error;
       fail((error as Error).message);
@@ -391,7 +410,9 @@ export class OwnershipView {
       return;
     }
     const parent = (slot: number): number | undefined => this.#slots.get(slot)?.parentSlot;
-    for (let page = first; page < first + size / PAGE; page++) {
+    const released = this.callOn(vm)?.releasedUpTo() ?? 0n;
+    const gone = released > gpa && released < gpa + size ? (Number(released) - gpa) / PAGE : 0;
+    for (let page = first + gone; page < first + size / PAGE; page++) {
       const owner = (this.records[page * 2] >>> 4) & 0xfff;
       if (owner === vm.slot) {
         if (parked) this.ownerParks[page]++;

@@ -176,7 +176,19 @@ export class VmState {
 }
 
 export const RangeStep = { None: 0, Claim: 1, Pin: 2, Perform: 3, Unpin: 4, Unclaim: 5 } as const;
-export const RangeKind = { Convert: 0, Reclaim: 1, Table: 2, Measured: 3, Zero: 4, Shared: 5 } as const;
+export const RangeKind = {
+  Convert: 0,
+  Reclaim: 1,
+  Table: 2,
+  Measured: 3,
+  Zero: 4,
+  Shared: 5,
+  Block: 6,
+  Unblock: 7,
+  Remove: 8,
+  Destroy: 9,
+} as const;
+const TEAR_DOWN_LEAVES = 0;
 const RANGE_STEP = fieldOffset("vcpu", "rangeStep");
 
 /** A call on a range of pages that is under way, and which pages it has in its hands. */
@@ -203,7 +215,7 @@ export class RangeCall {
 
   /** gpas (in the caller) of the pages that it has claimed. */
   claimed(): number[] {
-    if (this.kind === RangeKind.Shared) return [];
+    if (this.kind >= RangeKind.Shared) return [];
     switch (this.step) {
       case RangeStep.Claim:
         return this.#pages("rangeGpa", 0, this.#done);
@@ -218,6 +230,7 @@ export class RangeCall {
 
   /** gpas (in the caller) of the pages that it holds a reference of. */
   pinned(): number[] {
+    if (this.kind > RangeKind.Shared) return [];
     switch (this.step) {
       case RangeStep.Pin:
         return this.#pages("rangeFrom", 0, this.#done);
@@ -235,6 +248,24 @@ export class RangeCall {
   unmapped(): number[] {
     const given = this.kind === RangeKind.Measured || this.kind === RangeKind.Zero;
     return given && this.step === RangeStep.Perform ? this.#pages("rangeGpa", this.#mapped, this.#done) : [];
+  }
+
+  /**
+   * gpa in the TVM up to which pages have left it, undefined if none do. The entry of a large page of which some have left is still there, parked or
+   * of a TVM that is being destroyed: it names nothing below.
+   */
+  releasedUpTo(): bigint | undefined {
+    if (this.kind === RangeKind.Remove && this.step === RangeStep.Perform) {
+      return this.vcpu.word("rangeTarget") + BigInt(this.#done * PAGE);
+    }
+    // Between two regions it is all ones.
+    const target = this.vcpu.word("rangeTarget");
+    return this.kind === RangeKind.Destroy && target + 1n < 1n << 64n ? target : undefined;
+  }
+
+  /** Whether the TVM is being destroyed and all its pages have left it: its tables are followed by nobody any more. */
+  get withoutTree(): boolean {
+    return this.kind === RangeKind.Destroy && this.vcpu.number("rangeType") !== TEAR_DOWN_LEAVES;
   }
 
   get #done(): number {

@@ -10,7 +10,7 @@ import { ATP_MODE_39, ATP_MODE_SHIFT } from "../../riscv/csr";
 import { storeRelease32 } from "../../riscv/hw";
 import { PAGE_SHIFT, PAGE_SIZE } from "../../riscv/pte";
 import { beginMeasurements, measureLayout, measureWord } from "../../vm/measurement";
-import { tearDown } from "../../vm/tear-down";
+import { beginTearDown } from "../../vm/tear-down";
 import { TVM_STATE_PAGES, layOutTvm } from "../../vm/tvm-layout";
 import { Vcpu, VcpuState } from "../../vm/vcpu";
 import { initVcpu } from "../../vm/vcpu-init";
@@ -18,6 +18,8 @@ import { fpAreaOffset, vectorAreaOffset } from "../../vm/vcpu-layout";
 import { Vm, VmKind, VmLifecycle } from "../../vm/vm";
 import { checkImsicAddresses, measureImsic } from "../covi/geometry";
 import { freeSlot, publishVm, releaseVm, reserveSlot, retireVm } from "../../vm/vm-table";
+import { beginRange } from "./range-call";
+import { RangeKind } from "./range-perform";
 import {
   SBI_ALREADY_AVAILABLE,
   SBI_FAILED,
@@ -118,14 +120,13 @@ export function tvmFinalize(hart: Hart, vm: Vm, entryPc: u64, argument: u64): i6
  *
  * Errors: INVALID_STATE while one of its vCPUs runs or another call works on it.
  */
-export function tvmDestroy(vm: Vm): i64 {
+export function tvmDestroy(caller: Vcpu, vm: Vm): i64 {
   if (!retireVm(vm)) {
     releaseVm(vm);
     return SBI_INVALID_STATE;
   }
-  const slot = vm.slot;
-  tearDown(vm);
-  freeSlot(slot);
+  beginRange(caller, RangeKind.Destroy, vm, 0, 0, 0, 0, 0);
+  beginTearDown(caller);
   return 0;
 }
 

@@ -18,11 +18,13 @@ import { recordAddress } from "../../memory/page-map";
 import { addReference, dropReference } from "../../memory/page-record";
 import { PAGE_SHIFT, PAGE_SIZE } from "../../riscv/pte";
 import { callAgain } from "../../vm/call-again";
+import { tearDownPart } from "../../vm/tear-down";
 import { Vcpu } from "../../vm/vcpu";
 import { Vm } from "../../vm/vm";
-import { releaseVm } from "../../vm/vm-table";
+import { freeSlot, releaseVm } from "../../vm/vm-table";
 import { mustGiveWay } from "../../vm/wait";
 import { SBI_INVALID_ADDRESS } from "../errors";
+import { Pass, REFUSED, passPart } from "./block-pass";
 import { RangeKind, performBatch } from "./range-perform";
 
 /**
@@ -33,6 +35,9 @@ import { RangeKind, performBatch } from "./range-perform";
  *                |       |
  *                |       +-> Unpin --+
  *                +--------------------+-> Unclaim -> the error
+ *
+ * Blocking, unblocking and removing go over the TVM's memory: Claim only checks, Perform does it. Blocking has a third pass, Pin, which looks whether somebody
+ * has got hold of a page in between; then Unclaim unblocks all. Destroying has one step (vm/tear-down.ts), and cannot fail.
  *
  * Claim takes the pages that change hands, Pin holds those that are read or shared; either can fail, and is then undone. Perform cannot fail.
  *
@@ -72,7 +77,7 @@ export function beginRange(
   caller.rangeTarget = target;
   caller.rangeType = type;
   caller.rangePages = pages;
-  caller.rangeResult = <i64>(pages >> (9 * type));
+  caller.rangeResult = kind >= RangeKind.Block ? 0 : <i64>(pages >> (9 * type));
   caller.rangeA0 = caller.a0;
   caller.rangeA1 = caller.a1;
   caller.rangeA2 = caller.a2;
@@ -98,7 +103,7 @@ export function isSameCall(caller: Vcpu): bool {
 export function carryOn(hart: Hart, caller: Vcpu): i64 {
   // Measuring a page is as much work as anything else is for a batch.
   const unit: u64 = caller.rangeKind == RangeKind.MeasuredPages ? 1 : BATCH;
-  const long = caller.rangePages > unit;
+  const long = caller.rangePages > unit || caller.rangeKind == RangeKind.Destroy;
   while (true) {
     stepOn(hart, caller);
     if (caller.rangeStep == RangeStep.None) break;
@@ -119,6 +124,8 @@ export function carryOn(hart: Hart, caller: Vcpu): i64 {
 
 /** One batch of the step that the call is at. */
 function stepOn(hart: Hart, caller: Vcpu): void {
+  if (caller.rangeKind == RangeKind.Destroy) return destroyOn(caller);
+  if (caller.rangeKind >= <u32>RangeKind.Block) return passOn(caller);
   const vm = caller.vm;
   const done = caller.rangeDone;
   const offset = done << PAGE_SHIFT;
@@ -142,6 +149,49 @@ function stepOn(hart: Hart, caller: Vcpu): void {
   }
   caller.rangeDone = done + count;
   if (caller.rangeDone == caller.rangeEnd) goTo(caller, stepAfter(caller), caller.rangePages);
+}
+
+/** A batch of a pass over the TVM's own memory. Takes its lock. */
+function passOn(caller: Vcpu): void {
+  const vm = caller.rangeVm!;
+  lockAcquire(lockOfVm(vm));
+  const done = passPart(vm, caller.rangeTarget, caller.rangeDone, caller.rangeEnd, passOf(caller));
+  lockRelease(lockOfVm(vm));
+  if (done == REFUSED) {
+    caller.rangeResult = SBI_INVALID_ADDRESS;
+    goTo(caller, caller.rangeStep == RangeStep.Pin ? RangeStep.Unclaim : RangeStep.None, caller.rangePages);
+    return;
+  }
+  caller.rangeDone = done;
+  if (done != caller.rangeEnd) return;
+  let next = RangeStep.None;
+  if (caller.rangeStep == RangeStep.Claim) next = RangeStep.Perform;
+  else if (caller.rangeStep == RangeStep.Perform && caller.rangeKind == RangeKind.Block) next = RangeStep.Pin;
+  goTo(caller, next, caller.rangePages);
+}
+
+function passOf(caller: Vcpu): Pass {
+  const checking = caller.rangeStep == RangeStep.Claim;
+  switch (caller.rangeKind) {
+    case RangeKind.Block:
+      if (caller.rangeStep == RangeStep.Pin) return Pass.VerifyBlock;
+      if (caller.rangeStep == RangeStep.Unclaim) return Pass.Unblock;
+      return checking ? Pass.CheckBlock : Pass.Block;
+    case RangeKind.Unblock:
+      return checking ? Pass.CheckUnblock : Pass.Unblock;
+    default:
+      return checking ? Pass.CheckRemove : Pass.Remove;
+  }
+}
+
+/** A part of the destruction of the TVM, which is out of everybody's sight. With the last, its record is gone. */
+function destroyOn(caller: Vcpu): void {
+  const vm = caller.rangeVm!;
+  const slot = vm.slot;
+  if (!tearDownPart(vm, caller)) return;
+  freeSlot(slot);
+  caller.rangeVm = null;
+  goTo(caller, RangeStep.None, 0);
 }
 
 function stepAfter(caller: Vcpu): RangeStep {

@@ -33,6 +33,12 @@ export const enum RangeKind {
   MeasuredPages = 3,
   ZeroPages = 4,
   SharedPages = 5,
+  /** From here on the range is the TVM's own memory (block-pass.ts), at rangeTarget; nothing of the caller's is claimed. */
+  Block = 6,
+  Unblock = 7,
+  Remove = 8,
+  /** All memory of a TVM that nobody can reach any more (vm/tear-down.ts). */
+  Destroy = 9,
 }
 
 /**

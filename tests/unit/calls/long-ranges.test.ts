@@ -154,6 +154,104 @@ describe("while an interrupt waits", () => {
   });
 });
 
+describe("taking memory of a TVM back while an interrupt waits", () => {
+  /** `LONG` zero pages at TARGET, of a range that the guest is giving up. */
+  function givenUp(): void {
+    host.must("addZeroPages", tvm.id, host.donated(LONG), 0, LONG, TARGET);
+    host.enter(tvm);
+    assert("switched" in host.perform(operations.ecall(Eid.covg, Covg.shareMemory, TARGET, LONG * PAGE)));
+  }
+
+  test("blocking checks, blocks and verifies, unblocking and removing check and do, a batch at a time", () => {
+    givenUp();
+    interruptWaits();
+    assert.equal(entriesOf("blockPages", tvm.id, TARGET, LONG * PAGE), 9);
+    assert.equal(entriesOf("unblockPages", tvm.id, TARGET, LONG * PAGE), 6);
+    assert.equal(entriesOf("blockPages", tvm.id, TARGET, LONG * PAGE), 9);
+    host.must("tvmInitiateFence", tvm.id);
+    // What is not there is work too.
+    assert.equal(entriesOf("removePages", tvm.id, TARGET, LONG * PAGE), 6);
+    assert.equal(entriesOf("removePages", tvm.id, TARGET, LONG * PAGE), 6);
+    interruptIsGone();
+    assert.equal(entriesOf("removePages", tvm.id, TARGET, LONG * PAGE), 1);
+  });
+
+  test("a batch is one entry", () => {
+    givenUp();
+    interruptWaits();
+    assert.equal(entriesOf("blockPages", tvm.id, TARGET, BATCH * PAGE), 1);
+    host.must("tvmInitiateFence", tvm.id);
+    assert.equal(entriesOf("removePages", tvm.id, TARGET, BATCH * PAGE), 1);
+  });
+
+  test("a large page is a batch", () => {
+    host.must("addZeroPages", tvm.id, host.donated(2 * BATCH, HUGE), 1, 2, TARGET);
+    interruptWaits();
+    assert.equal(entriesOf("blockPages", tvm.id, TARGET, 2 * HUGE), 5);
+    assert.equal(entriesOf("unblockPages", tvm.id, TARGET, 2 * HUGE), 2);
+  });
+
+  test("the last page is not there, or blocked already", () => {
+    givenUp();
+    host.must("blockPages", tvm.id, TARGET + (LONG - 1) * PAGE, PAGE);
+    interruptWaits();
+    host.refuses("invalidAddress", "blockPages", tvm.id, TARGET, LONG * PAGE);
+    host.refuses("invalidAddress", "blockPages", tvm.id, TARGET + PAGE, LONG * PAGE);
+    host.refuses("invalidAddress", "unblockPages", tvm.id, TARGET, LONG * PAGE);
+    host.refuses("invalidAddress", "removePages", tvm.id, TARGET, LONG * PAGE);
+  });
+
+  test("a page that the guest has the hypervisor hold meanwhile stays: all of the range is unblocked again", () => {
+    host.must("addZeroPages", tvm.id, host.donated(LONG), 0, LONG, TARGET);
+    interruptWaits();
+    // Everything was looked at, and a batch is blocked.
+    begin(4, "blockPages", tvm.id, TARGET, LONG * PAGE);
+    assert("switched" in second.perform(operations.ecall(Eid.covh, Covh.cpuRun, tvm.id, 0)));
+    const last = TARGET + (LONG - 3) * PAGE;
+    assert.equal(second.ecall(Eid.nacl, 1, last, 0, 0).error, Sbi.success);
+    const outcome = host.resume();
+    assert("done" in outcome);
+    assert.equal((outcome.done as { error: bigint }).error, Sbi.invalidAddress);
+    second.store(TARGET, 8, 7);
+    second.store(last - PAGE, 8, 7);
+    assert.equal(second.ecall(Eid.nacl, 1, -1n, -1n, 0).error, Sbi.success);
+    interruptIsGone();
+    host.must("blockPages", tvm.id, TARGET, LONG * PAGE);
+  });
+
+  test("a TVM is destroyed in parts, and nobody sees it meanwhile", () => {
+    const early = host.buildTvm({ vcpus: 3, tables: 40 });
+    const pages = host.donated(LONG);
+    host.must("addZeroPages", early.id, pages, 0, LONG, TARGET);
+    host.must("addZeroPages", early.id, host.donated(BATCH, HUGE), 1, 1, TARGET + 4 * HUGE);
+    const spare = host.donated(LONG);
+    host.must("addPageTablePages", early.id, spare, LONG);
+    interruptWaits();
+    for (const steps of [1, 3, 5]) {
+      if (steps === 1) begin(steps, "tvmDestroy", early.id);
+      else for (let i = 0; i < 2; i++) host.machine.step(host.hart);
+      assert.equal(second.ecall(Eid.covh, Covh.tvmDestroy, early.id).error, Sbi.invalidParam);
+      assert.equal(second.ecall(Eid.covh, Covh.cpuRun, early.id, 0).error, Sbi.invalidParam);
+    }
+    assert.equal(host.context.ending, undefined, "the call is not over yet");
+    assert.equal(goOn(), 0n);
+    host.refuses("invalidParam", "tvmDestroy", early.id);
+    interruptIsGone();
+    assert.equal(host.must("reclaimPages", pages, LONG), BigInt(LONG));
+    assert.equal(host.must("reclaimPages", spare, LONG), BigInt(LONG));
+  });
+
+  test("a destruction that its host gave up is carried out by the vCPU's next call", () => {
+    const early = host.buildTvm({ tables: 40 });
+    const pages = host.donated(LONG);
+    host.must("addZeroPages", early.id, pages, 0, LONG, TARGET);
+    interruptWaits();
+    begin(1, "tvmDestroy", early.id);
+    abandon();
+    assert.equal(host.must("reclaimPages", pages, LONG), BigInt(LONG));
+  });
+});
+
 describe("a long call that fails changes nothing", () => {
   test("the last page is not the host's", () => {
     const gpa = host.take(LONG);
