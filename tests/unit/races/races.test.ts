@@ -144,7 +144,7 @@ describe("what is wrong is found:", () => {
       [file, "    askForFence(hart, target);\n", ""],
       [file, post, post + early],
     ]);
-    await isFound({ harts: 3, module: changed }, /lost wake-up/);
+    await isFound({ harts: 3, module: changed }, /lost wake-up/, 600);
   });
 
   test("memory of the host that is read twice", async () => {
