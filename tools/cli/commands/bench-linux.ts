@@ -54,6 +54,7 @@ function table(bare: LinuxCost, hosted: LinuxCost): string[] {
     cells("executed instructions", "bare machine", "under Salus", "difference"),
     row("power-on to the first process", bare.toInit, hosted.toInit),
     salus(hosted.toInitBy),
+    row("power-on until all is quiet", bare.toQuiet, hosted.toQuiet),
     row(`${PROCESSES} processes started`, bare.processes, hosted.processes),
     salus(hosted.processesBy),
   ];
