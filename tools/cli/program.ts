@@ -27,6 +27,8 @@ import type { VerifyFlags } from "./commands/verify.ts";
 /** The command line: which commands there are, and what they take. Commands are loaded when they are run. */
 
 const DEFAULT_TIMEOUT_SECONDS = 180;
+/** A whole system starts some forty services and stops them again. */
+const DEBIAN_TIMEOUT_SECONDS = 600;
 const DEFAULT_GDB_PORT = 1234;
 const DEFAULT_SSH_PORT = 7722;
 
@@ -137,13 +139,16 @@ function describe(commands: Commands, done: (outcome: boolean) => void): Command
       program
         .createArgument(
           "<what>",
-          "tellus, the test host; linux, a Debian kernel with a small system; debian or buildroot, a system on a disk (DEBIAN, BUILDROOT)",
+          "tellus, the test host; linux, a Debian kernel with a small system; debian or buildroot, a system on a disk (a new one, or DEBIAN; BUILDROOT)",
         )
         .choices(["tellus", "linux", "debian", "buildroot"]),
     );
   addMachineOptions(run)
     .addOption(
-      new Option("--timeout <seconds>", "stop a test after this time; 0 is never")
+      new Option(
+        "--timeout <seconds>",
+        `stop a test after this time; 0 is never (${DEBIAN_TIMEOUT_SECONDS} for debian)`,
+      )
         .default(DEFAULT_TIMEOUT_SECONDS)
         .argParser(wholeNumber(0)),
     )
@@ -161,16 +166,19 @@ function describe(commands: Commands, done: (outcome: boolean) => void): Command
     .option("--initrd <file>", "initial RAM disk of your own in place of the small system")
     .addOption(new Option("--host-memory <size>", "memory that the kernel uses, at the most").argParser(memory))
     .option("--bare", "the same without Salus, to compare")
-    .option("--check", "boot, run the small system's self-test, and turn the machine off")
+    .option("--check", "boot, run a self-test, and turn the machine off (not for buildroot)")
     .addOption(
       new Option("--ssh-port <n>", `port that leads to the host's 22; 0 is no network (${DEFAULT_SSH_PORT})`).argParser(
         wholeNumber(0),
       ),
     )
     .option("--gdb", `wait for a debugger on port ${DEFAULT_GDB_PORT} before the first instruction`)
-    .action(async (what: string, flags: LinuxFlags) =>
-      done(await (what === "tellus" ? commands.run(flags) : commands.runLinux(what as LinuxKind, flags))),
-    );
+    .action(async (what: string, flags: LinuxFlags) => {
+      if (what === "tellus") return done(await commands.run(flags));
+      if (what === "debian" && run.getOptionValueSource("timeout") === "default")
+        flags.timeout = DEBIAN_TIMEOUT_SECONDS;
+      done(await commands.runLinux(what as LinuxKind, flags));
+    });
 
   program
     .command("replay")

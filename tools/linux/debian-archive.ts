@@ -1,6 +1,7 @@
 import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { readFile } from "node:fs/promises";
 import path from "node:path";
 import { promisify } from "node:util";
 import { withLock } from "../build/build-lock.ts";
@@ -22,8 +23,10 @@ import { cacheFolder } from "./cache.ts";
 
 export interface Package {
   name: string;
-  /** Folder with the package's files. */
+  /** Folder with the package's files; empty in a set that stays packed. */
   folder: string;
+  /** The .deb itself, in a set that stays packed. */
+  archive: string;
   /** SHA-256 of the .deb, as apt verified it. */
   checksum: string;
 }
@@ -48,6 +51,8 @@ export interface PackageSet {
    * whose names match, and in turn those that they depend on; what only an installation needs is left out.
    */
   dependencies: "all" | RegExp;
+  /** The packages are wanted as they are; otherwise they are unpacked, and the .deb files are removed. */
+  packed?: boolean;
 }
 
 /**
@@ -59,12 +64,18 @@ export interface PackageSet {
 export async function debianPackages(set: PackageSet, log: (line: string) => void): Promise<Package[]> {
   const folder = cacheFolder(`debian-${set.suite}`);
   return withLock(path.join(folder, "lock"), async () => {
-    const key = `${[...set.names].sort().join(" ")} with ${String(set.dependencies)}`;
+    const key = `${[...set.names].sort().join(" ")} with ${String(set.dependencies)}${set.packed ? ", packed" : ""}`;
+    const place = set.packed ? "packages" : "unpacked";
     const known = readSets(folder)[key];
-    const complete = known?.every((entry) => existsSync(path.join(folder, "unpacked", entry.file)));
+    const complete = known?.every((entry) => existsSync(path.join(folder, place, entry.file)));
     const entries = known && complete ? known : await fetchPackages(folder, set, log);
     writeFileSync(path.join(folder, "sets.json"), JSON.stringify({ ...readSets(folder), [key]: entries }, null, 2));
-    return entries.map(({ name, file, checksum }) => ({ name, checksum, folder: path.join(folder, "unpacked", file) }));
+    return entries.map(({ name, file, checksum }) => ({
+      name,
+      checksum,
+      folder: set.packed ? "" : path.join(folder, "unpacked", file),
+      archive: path.join(folder, "packages", file),
+    }));
   });
 }
 
@@ -88,7 +99,7 @@ async function fetchPackages(folder: string, set: PackageSet, log: (line: string
   const megabytes = entries.reduce((sum, { bytes }) => sum + bytes, 0) / 1e6;
   log(`fetching ${entries.length} packages of Debian ${suite} for riscv64, ${megabytes.toFixed(1)} MB`);
   await apt.run("apt-get", ["download", ...all]);
-  for (const entry of entries) await unpack(folder, entry);
+  for (const entry of entries) await (set.packed ? verify(folder, entry) : unpack(folder, entry));
   return entries.map(({ name, file, checksum }) => ({ name, file, checksum }));
 }
 
@@ -119,13 +130,21 @@ export function parseUris(text: string): (Entry & { bytes: number })[] {
   }));
 }
 
+/** The fetched .deb, if it is what the archive says. */
+async function verify(folder: string, entry: Entry): Promise<string> {
+  const archive = path.join(folder, "packages", entry.file);
+  const checksum = createHash("sha256")
+    .update(await readFile(archive))
+    .digest("hex");
+  if (checksum !== entry.checksum) throw new Failure(`${archive} has not the checksum that the archive says`);
+  return archive;
+}
+
 /** Unpacks one .deb into its folder and removes it. The folder is there completely or not at all. */
 async function unpack(folder: string, entry: Entry): Promise<void> {
   const target = path.join(folder, "unpacked", entry.file);
   if (existsSync(target)) return;
-  const archive = path.join(folder, "packages", entry.file);
-  const checksum = createHash("sha256").update(readFileSync(archive)).digest("hex");
-  if (checksum !== entry.checksum) throw new Failure(`${archive} has not the checksum that the archive says`);
+  const archive = await verify(folder, entry);
   const draft = `${target}.draft`;
   rmSync(draft, { recursive: true, force: true });
   mkdirSync(draft, { recursive: true });

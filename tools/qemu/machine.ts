@@ -61,6 +61,8 @@ export interface Image {
 export interface Disk {
   file: string;
   format: "raw" | "qcow2";
+  /** What is written is gone when the machine is. */
+  scratch?: boolean;
 }
 
 /** What the machine starts: Salus's ELF, and the images that QEMU's guest-loader lays into RAM. */
@@ -71,7 +73,7 @@ export interface Boot {
   initrd?: Image;
   /** Boot arguments: the hypervisor hands them on to its host. */
   arguments?: string;
-  /** TCP port of this computer that leads to the machine's port 22; without it there is no network. */
+  /** TCP port of this computer that leads to the machine's port 22, 0 for any; without it there is no network. */
   sshPort?: number;
   /** Raw or qcow2 images of disks: the first is /dev/vda of a Linux. */
   disks?: Disk[];
@@ -121,9 +123,10 @@ export function qemuArguments(machine: Machine, boot: Boot): string[] {
 }
 
 /** A disk behind the IOMMU. */
-function diskArguments({ file, format }: Disk, index: number): string[] {
+function diskArguments({ file, format, scratch }: Disk, index: number): string[] {
+  const kept = scratch ? ",snapshot=on" : "";
   return [
-    ...["-drive", `if=none,id=disk${index},format=${format},file=${file.replaceAll(",", ",,")}`],
+    ...["-drive", `if=none,id=disk${index},format=${format}${kept},file=${file.replaceAll(",", ",,")}`],
     ...["-device", `virtio-blk-pci,drive=disk${index},${BEHIND_IOMMU}`],
   ];
 }

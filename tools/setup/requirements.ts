@@ -1,3 +1,4 @@
+import path from "node:path";
 import {
   compareVersions,
   findOnPath,
@@ -19,12 +20,17 @@ const NATIVE_COMPILER = "gcc";
 /** How one gets into a machine, and makes the key for it. */
 const SSH_PROGRAMS = ["ssh", "ssh-keygen"];
 
-export type Need = "compiler" | "nativeCompiler" | "qemu" | "ssh";
+/** Makes file systems; it may lie where only root looks. */
+const FILE_SYSTEM_MAKER = "mke2fs";
+const SYSTEM_FOLDERS = ["/usr/sbin", "/sbin"].join(path.delimiter);
+
+export type Need = "compiler" | "nativeCompiler" | "qemu" | "ssh" | "fileSystemMaker";
 
 export interface Found {
   compiler: string | undefined;
   nativeCompiler: string | undefined;
   qemu: string | undefined;
+  fileSystemMaker: string | undefined;
 }
 
 export interface Missing {
@@ -44,7 +50,12 @@ export async function inspectMachine(
   needs: readonly Need[],
   qemuChoice?: string,
 ): Promise<{ found: Found; missing: Missing[] }> {
-  const found: Found = { compiler: undefined, nativeCompiler: undefined, qemu: undefined };
+  const found: Found = {
+    compiler: undefined,
+    nativeCompiler: undefined,
+    qemu: undefined,
+    fileSystemMaker: undefined,
+  };
   const missing: Missing[] = [];
   if (needs.includes("compiler")) {
     found.compiler = findOnPath(COMPILER);
@@ -58,6 +69,12 @@ export async function inspectMachine(
   }
   if (needs.includes("ssh") && SSH_PROGRAMS.some((program) => findOnPath(program) === undefined)) {
     missing.push({ need: "ssh", what: SSH_PROGRAMS.join(" and "), chosen: false });
+  }
+  if (needs.includes("fileSystemMaker")) {
+    found.fileSystemMaker = findOnPath(FILE_SYSTEM_MAKER) ?? findOnPath(FILE_SYSTEM_MAKER, SYSTEM_FOLDERS);
+    if (found.fileSystemMaker === undefined) {
+      missing.push({ need: "fileSystemMaker", what: FILE_SYSTEM_MAKER, chosen: false });
+    }
   }
   if (needs.includes("qemu")) {
     const what = await qemuShortcoming(locateQemu(qemuChoice), found);

@@ -115,11 +115,11 @@ test("a kernel with a RAM disk: laid out behind each other for the hypervisor, l
 });
 
 test("disks and the network are behind the IOMMU", () => {
-  const disks = [{ file: "/a,b.img", format: "raw" } as const, { file: "/c", format: "qcow2" } as const];
+  const disks = [{ file: "/a,b.img", format: "raw" } as const, { file: "/c", format: "qcow2", scratch: true } as const];
   const args = qemuArguments({ ...DEFAULT_MACHINE, iommu: false }, { hypervisor: "/salus.elf", disks, sshPort: 7722 });
   assert.deepEqual(valuesOf(args, "-drive"), [
     "if=none,id=disk0,format=raw,file=/a,,b.img",
-    "if=none,id=disk1,format=qcow2,file=/c",
+    "if=none,id=disk1,format=qcow2,snapshot=on,file=/c",
   ]);
   assert.deepEqual(valuesOf(args, "-netdev"), ["user,id=net0,hostfwd=tcp:127.0.0.1:7722-:22"]);
   const devices = valuesOf(args, "-device");

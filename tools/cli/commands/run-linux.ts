@@ -1,6 +1,7 @@
 import { buildHypervisorOnly } from "../../artifacts.ts";
 import { UsageError } from "../../failure.ts";
 import { buildrootChoice, debianChoice, linuxBoot, type LinuxChoice } from "../../linux/boot.ts";
+import { debianRoot } from "../../linux/debian-root.ts";
 import { sshKey } from "../../linux/ssh-key.ts";
 import { qemuArguments, type Boot, type Machine } from "../../qemu/machine.ts";
 import { Presenter } from "../../qemu/presenter.ts";
@@ -12,14 +13,16 @@ import { machineFrom, qemuChoice, type LinuxFlags } from "../machine-options.ts"
 import { progress } from "../report.ts";
 
 const DEFAULT_SSH_PORT = 7722;
+/** QEMU chooses. */
+const ANY_PORT = 0;
 const GDB_PORT = 1234;
 
 /** What runs: a kernel with the small system, or with a disk that has one of its own. */
 export type LinuxKind = "linux" | "debian" | "buildroot";
 
 /**
- * `salus run linux`, `debian` and `buildroot`: a kernel under Salus, or on the bare machine, with this terminal as its console; with --check the self-test
- * of the small system, shown like any test.
+ * `salus run linux`, `debian` and `buildroot`: a kernel under Salus, or on the bare machine, with this terminal as its console; with --check a self-test,
+ * shown like any test.
  *
  * @returns true if all went well
  */
@@ -28,8 +31,8 @@ export async function runLinux(
   flags: LinuxFlags,
   environment: NodeJS.ProcessEnv = process.env,
 ): Promise<boolean> {
-  if (flags.check && kind !== "linux")
-    throw new UsageError("the self-test is part of the small system: run linux --check");
+  if (flags.check && kind === "buildroot")
+    throw new UsageError("the self-test is for the small system and for systems that systemd starts, as Debian's");
   if (flags.guestImage !== undefined)
     throw new UsageError("--guest-image is for tellus; a kernel is given by --kernel");
   if (flags.record !== undefined)
@@ -40,7 +43,7 @@ export async function runLinux(
     qemu: qemuChoice(flags),
     log: progress,
   });
-  const disk = diskFor(kind, environment);
+  const disk = await diskFor(kind, tools.qemu!, environment);
   const boot: Boot = await linuxBoot(
     {
       ...disk,
@@ -55,22 +58,31 @@ export async function runLinux(
   if (!flags.bare) {
     boot.hypervisor = await buildHypervisorOnly({ flavour: flags.debug ? "debug" : "release", log: progress });
   }
-  const sshPort = flags.sshPort ?? (flags.check ? 0 : DEFAULT_SSH_PORT);
-  if (sshPort !== 0) boot.sshPort = sshPort;
+  if (!machine.iommu && !flags.bare)
+    progress("without an IOMMU no device reaches memory: disks and networks stay silent");
+  // A self-test takes any port, but no network that stays silent.
+  const usualPort = !flags.check ? DEFAULT_SSH_PORT : machine.iommu ? ANY_PORT : undefined;
+  const sshPort = flags.sshPort === 0 ? undefined : (flags.sshPort ?? usualPort);
+  if (sshPort !== undefined) boot.sshPort = sshPort;
   return flags.check ? checkLinux(tools.qemu!, machine, boot, flags) : useLinux(tools.qemu!, machine, boot, flags);
 }
 
 /** The system's disk, and what comes with it. */
-function diskFor(kind: LinuxKind, environment: NodeJS.ProcessEnv): Pick<LinuxChoice, "disk" | "kernel" | "initrd"> {
+async function diskFor(
+  kind: LinuxKind,
+  qemu: string,
+  environment: NodeJS.ProcessEnv,
+): Promise<Pick<LinuxChoice, "disk" | "kernel" | "initrd">> {
   if (kind === "linux") return {};
   if (kind === "buildroot") {
     const choice = environment["BUILDROOT"];
     if (!choice) throw new UsageError("BUILDROOT has to name a Buildroot tree with its build, or an image of its root");
     return buildrootChoice(choice);
   }
-  const choice = environment["DEBIAN"];
-  if (!choice) throw new UsageError("DEBIAN has to name a disk image, or a folder with image.qcow2 and initrd");
-  return debianChoice(choice);
+  const ready = environment["DEBIAN"];
+  if (ready) return debianChoice(ready);
+  const image = await debianRoot(qemu, sshKey()?.publicKey ?? "", progress);
+  return { disk: { image: { file: image, format: "raw" }, by: "small system" } };
 }
 
 /** Runs the self-test and shows it. */
