@@ -44,7 +44,7 @@ import {
 import { hasHandover, takeHandover } from "./dice-handover";
 import { createHelpers } from "./helper-space";
 import { buildHostTree, HostTreePlan } from "./host-device-tree";
-import { createPciDevices, logPci } from "./host-pci";
+import { createPciDevices, hideSilentDevices, logPci } from "./host-pci";
 import { offeredFeatures } from "./host-isa";
 import { LayoutError, layoutErrorText, planHostLayout } from "./host-layout";
 import {
@@ -124,6 +124,7 @@ export function bootPrimary(hartId: u64, fdt: usize): u32 {
   createPageMap(root, plan);
   createHostVm(root, plan);
   createIommus(root, description, plan.own);
+  hideSilentDevices(root);
   logModes(plan, root);
   logDevices(description, root);
   logPci(root);

@@ -1,7 +1,8 @@
 import { probeFunctions } from "../devices/pci/probe";
 import { pciSegment, PciSegment, PciSpace, PciWindow } from "../devices/pci/segment";
 import { putPciAddress } from "../devices/pci/address";
-import { functionSize } from "../devices/pci/function";
+import { FunctionKind, functionSize, OddReason } from "../devices/pci/function";
+import { PCI_ID, readConfig } from "../devices/pci/registers";
 import { Root } from "../root";
 import { beginLine, endLine, putChar, putDecimal, putHex, putText } from "../devices/console";
 import {
@@ -43,7 +44,33 @@ export function createPciDevices(root: Root, description: MachineDescription, ow
   }
 }
 
-/** One line for each host bridge, and one for each function that is hidden because it is odd. */
+/**
+ * Hides virtio functions that no IOMMU confines. All that they do is in rings in memory, which they cannot read: a driver that gave them a request, as the
+ * host's does for the first sector of a disk, would wait for ever, and the boot with it. Others stay, with their registers. After createIommus.
+ */
+export function hideSilentDevices(root: Root): void {
+  for (let i: u32 = 0; i < root.pciSegmentCount; i++) {
+    const segment = pciSegment(root, i);
+    for (let f: u32 = 0; f < segment.functionCount; f++) {
+      const pci = segment.function(f);
+      if (pci.kind != FunctionKind.Endpoint || pci.confined != 0 || !isVirtio(readConfig(pci.config, PCI_ID))) continue;
+      pci.kind = FunctionKind.Hidden;
+      pci.odd = OddReason.NoDma;
+      segment.oddCount++;
+    }
+  }
+}
+
+/** Virtio 1.2, 4.1.2: vendor 0x1af4, devices 0x1000 to 0x107f. */
+function isVirtio(id: u32): bool {
+  return (id & 0xffff) == VIRTIO_VENDOR && id >> 16 >= VIRTIO_FIRST && id >> 16 <= VIRTIO_LAST;
+}
+
+const VIRTIO_VENDOR: u32 = 0x1af4;
+const VIRTIO_FIRST: u32 = 0x1000;
+const VIRTIO_LAST: u32 = 0x107f;
+
+/** One line for each host bridge, and one for each function that is hidden because it is odd or can do nothing. */
 export function logPci(root: Root): void {
   if (hasPci(root) && root.iommuCount == 0) {
     logText("no IOMMU: PCI devices of the host stay without bus mastering (DMA and MSI)");
@@ -70,9 +97,13 @@ export function logPci(root: Root): void {
       beginLine();
       putText("salus:   ");
       putPciAddress(segment.domain, pci.address);
-      putText(" is hidden from the host: its registers make no sense (");
-      putDecimal(<u64>pci.odd);
-      putChar(0x29);
+      if (pci.odd == OddReason.NoDma) {
+        putText(" is hidden from the host: a virtio device does nothing without DMA");
+      } else {
+        putText(" is hidden from the host: its registers make no sense (");
+        putDecimal(<u64>pci.odd);
+        putChar(0x29);
+      }
       endLine();
     }
   }

@@ -1,11 +1,14 @@
 import assert from "node:assert/strict";
+import { truncateSync, writeFileSync } from "node:fs";
+import path from "node:path";
 import { test } from "node:test";
 import { buildHypervisorOnly } from "../../tools/artifacts.ts";
 import { linuxBoot } from "../../tools/linux/boot.ts";
 import { locateQemu } from "../../tools/qemu/locate.ts";
-import { DEFAULT_MACHINE, qemuArguments, type Machine } from "../../tools/qemu/machine.ts";
+import { DEFAULT_MACHINE, MIB, qemuArguments, type Machine } from "../../tools/qemu/machine.ts";
 import { lastLines, LINUX_ALL_OK, ProtocolReader, shortcomings } from "../../tools/qemu/protocol.ts";
 import { runQemu } from "../../tools/qemu/runner.ts";
+import { withTemporaryFolder } from "../qemu/support/workshop.ts";
 
 /** Linux as the host on many machines: Debian's stable kernel and its newest one boot, test themselves and turn the machine off. */
 
@@ -20,6 +23,8 @@ interface Entry {
   kernel?: string;
   machine?: Partial<Machine>;
   hotplug?: number;
+  /** A disk and a network, behind this IOMMU. */
+  devices?: "PCI IOMMU" | "platform IOMMU" | "no IOMMU";
 }
 
 const MATRIX: Entry[] = [
@@ -29,6 +34,11 @@ const MATRIX: Entry[] = [
   { name: "2 harts, 16 GiB, max", machine: { memoryMiB: 16 * GIB, cpu: MAX } },
   { name: "2 harts, 1 GiB, rva23s64", machine: { memoryMiB: GIB, cpu: RVA23 } },
   { name: "2 harts, which go offline and online 100 times", hotplug: 100 },
+  { name: "disk and network behind the PCI IOMMU", devices: "PCI IOMMU" },
+  { name: "disk and network behind the platform IOMMU, 4 harts", devices: "platform IOMMU", machine: { harts: 4 } },
+  { name: "disk and network and no IOMMU: they are hidden, and the log says why", devices: "no IOMMU" },
+  { name: "newest kernel, disk and network behind the PCI IOMMU", kernel: "newest", devices: "PCI IOMMU" },
+  { name: "newest kernel, disk and network behind the platform IOMMU", kernel: "newest", devices: "platform IOMMU" },
   { name: "newest kernel, 2 harts, max", kernel: "newest", machine: { cpu: MAX } },
   {
     name: "newest kernel, 4 harts, rva23s64, 2 NUMA nodes",
@@ -42,19 +52,47 @@ assert(qemu !== undefined, "QEMU is missing; to install it, run: node bin/salus.
 const flavour = process.env["SALUS_FLAVOUR"] === "debug" ? "debug" : "release";
 const hypervisor = await buildHypervisorOnly({ flavour, log: () => {} });
 
-for (const { name, kernel, machine: special, hotplug } of MATRIX) {
-  test(name, async () => {
-    const machine = { ...DEFAULT_MACHINE, ...special };
-    const boot = await linuxBoot({ kernel, check: { harts: machine.harts, hotplug: hotplug ?? 1 } }, () => {});
-    const result = await runQemu({
-      executable: qemu,
-      arguments: qemuArguments(machine, { ...boot, hypervisor }),
-      timeoutSeconds: TIMEOUT_SECONDS,
-      until: (line) => /Kernel panic - not syncing/.test(line),
-    });
-    const reader = new ProtocolReader(LINUX_ALL_OK);
-    for (const line of result.lines) reader.read(line);
-    const reasons = shortcomings(reader, result);
-    assert.equal(reasons.length, 0, `${reasons.join("\n")}\nThe last lines:\n${lastLines(result.lines)}`);
+for (const entry of MATRIX) {
+  test(entry.name, () => withTemporaryFolder((folder) => bootsAndTestsItself(entry, folder)));
+}
+
+async function bootsAndTestsItself(entry: Entry, folder: string): Promise<void> {
+  const { kernel, devices } = entry;
+  const machine = { ...DEFAULT_MACHINE, ...entry.machine };
+  const withDma = devices === "PCI IOMMU" || devices === "platform IOMMU";
+  const check = { harts: machine.harts, hotplug: entry.hotplug ?? 1 };
+  const boot = await linuxBoot({ kernel, check, append: withDma ? "salus.scratch=/dev/vda" : undefined }, () => {});
+  if (devices !== undefined) {
+    const file = path.join(folder, "disk.img");
+    writeFileSync(file, "");
+    truncateSync(file, 64 * MIB);
+    boot.disks = [{ file, format: "raw" }];
+    boot.sshPort = 0;
+    machine.iommu = devices === "PCI IOMMU";
+    if (devices === "platform IOMMU") machine.extraArguments = ["-M", "iommu-sys=on"];
+  }
+  const { lines, ...result } = await runQemu({
+    executable: qemu!,
+    arguments: qemuArguments(machine, { ...boot, hypervisor }),
+    timeoutSeconds: TIMEOUT_SECONDS,
+    until: (line) => /Kernel panic - not syncing/.test(line),
   });
+  const reader = new ProtocolReader(LINUX_ALL_OK);
+  for (const line of lines) reader.read(line);
+  const reasons = shortcomings(reader, { lines, ...result });
+  const said = `The last lines:\n${lastLines(lines)}`;
+  assert.equal(reasons.length, 0, `${reasons.join("\n")}\n${said}`);
+
+  const passed = reader.steps.map(({ name }) => name);
+  const log = lines.join("\n");
+  for (const step of ["linux: the disk keeps what is written", "linux: the network answers"]) {
+    assert.equal(passed.includes(step), withDma, `${step}. ${said}`);
+  }
+  assert.equal(/no IOMMU: PCI devices of the host stay without bus mastering/.test(log), devices === "no IOMMU", said);
+  assert.equal(
+    log.match(/is hidden from the host: a virtio device/g)?.length ?? 0,
+    devices === "no IOMMU" ? 2 : 0,
+    said,
+  );
+  assert.doesNotMatch(log, /IOMMU: blocked/, said);
 }

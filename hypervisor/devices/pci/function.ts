@@ -118,6 +118,8 @@ export const enum OddReason {
   BarSize = 2,
   BarPlace = 3,
   NoBusNumber = 4,
+  /** It can do nothing without DMA, and no IOMMU confines it (boot/host-pci.ts). */
+  NoDma = 5,
 }
 
 export const MAX_BARS: u32 = 6;

@@ -391,6 +391,20 @@ describe("device trees that do not tell the truth", () => {
   });
 });
 
+test("a virtio function that no IOMMU confines is hidden, and the log says why; another one keeps its registers", async () => {
+  const virtio = (devfn: number, device: number): PciFunctionSpec => ({ ...PLAIN, devfn, vendor: 0x1af4, device });
+  const functions = [PLAIN, virtio(16, 0x1042), virtio(24, 0x1000), virtio(32, 0x1110)];
+  const { machine, host } = await boot(functions);
+  assert.equal(host.read(8, 0), 0x1234_1b36);
+  assert.equal(host.read(16, 0), 0xffff_ffff);
+  assert.equal(host.read(24, 0), 0xffff_ffff);
+  assert.equal(host.read(32, 0), 0x1110_1af4, "memory that is shared among machines needs no DMA");
+  assert.equal(machine.console.match(/is hidden from the host: a virtio device does nothing without DMA/g)?.length, 2);
+  const confined = await boot(functions, { iommu: { function: 8 * 5 } });
+  assert.equal(confined.host.read(16, 0), 0x1042_1af4);
+  assert.equal(confined.host.read(24, 0), 0x1000_1af4);
+});
+
 test("a fuzzed host: whatever it writes, devices decode inside the windows only", async () => {
   const { machine, host } = await boot([
     PLAIN,
