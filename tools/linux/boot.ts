@@ -3,7 +3,7 @@ import path from "node:path";
 import { UsageError } from "../failure.ts";
 import type { Boot, Disk, Image } from "../qemu/machine.ts";
 import { buildInitramfs } from "./initramfs.ts";
-import { chosenKernel, debianKernel, NEWEST_SUITE, STABLE_SUITE, type Kernel } from "./kernel.ts";
+import { checkImage, chosenKernel, debianKernel, NEWEST_SUITE, STABLE_SUITE, type Kernel } from "./kernel.ts";
 import { sshKey } from "./ssh-key.ts";
 
 /** What a machine with Linux as its host starts. */
@@ -36,6 +36,7 @@ export async function linuxBoot(choice: LinuxChoice, log: (line: string) => void
     throw new UsageError("the self-test comes with the small system: it does not go with a RAM disk of your own");
   }
   const kernel = await kernelFor(choice.kernel, log);
+  checkImage(kernel.image);
   const initrd = choice.initrd ?? (await buildInitramfs({ kernel, authorizedKeys: sshKey()?.publicKey ?? "", log }));
   const args = [...ARGUMENTS];
   if (choice.disk) args.push(choice.disk.by === "small system" ? "salus.root=/dev/vda" : "root=LABEL=rootfs rw");

@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
+import { gzipSync } from "node:zlib";
 import { UsageError } from "../../../tools/failure.ts";
 import { buildrootChoice, debianChoice } from "../../../tools/linux/boot.ts";
-import { chosenKernel } from "../../../tools/linux/kernel.ts";
+import { checkImage, chosenKernel } from "../../../tools/linux/kernel.ts";
 import { withTemporaryFolder } from "../../qemu/support/workshop.ts";
 
 function touch(folder: string, ...names: string[]): void {
@@ -23,6 +24,38 @@ test("a kernel is an image, or a tree with its build", async () => {
     assert.equal(chosenKernel(tree).image, path.join(tree, "arch/riscv/boot/Image"));
     assert.throws(() => chosenKernel(folder), UsageError);
     assert.throws(() => chosenKernel(path.join(folder, "nothing")), UsageError);
+    return Promise.resolve();
+  });
+});
+
+test("a kernel that nobody can start as it is gets a sentence that says what it is", async () => {
+  await withTemporaryFolder((folder) => {
+    const file = path.join(folder, "kernel");
+    const write = (text: string, at: number): void => {
+      const bytes = Buffer.alloc(128);
+      bytes.write(text, at, "latin1");
+      writeFileSync(file, bytes);
+    };
+    write("RSC\x05", 56);
+    checkImage(file);
+    const image = gzipSync(readFileSync(file));
+    writeFileSync(file, image);
+    assert.throws(() => checkImage(file), {
+      name: "UsageError",
+      message: /kernel is compressed by gzip: gunzip makes/,
+    });
+    for (const [text, at, what] of [
+      ["\xfd7zXZ\0", 0, /xz/],
+      ["\x28\xb5\x2f\xfd", 0, /zstd/],
+      ["\x7fELF", 0, /vmlinux/],
+      ["MZ\0\0zimg", 0, /compressed EFI application/],
+      ["RSC", 56, /no kernel for RISC-V/],
+    ] as const) {
+      write(text, at);
+      assert.throws(() => checkImage(file), what);
+    }
+    writeFileSync(file, "");
+    assert.throws(() => checkImage(file), UsageError);
     return Promise.resolve();
   });
 });
