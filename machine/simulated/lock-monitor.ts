@@ -1,19 +1,33 @@
 import { Deadlock, InvariantViolation, hex } from "./errors.ts";
 import type { Hart } from "./hart.ts";
 import { HypervisorState } from "./hypervisor-state.ts";
-import { fieldOffset } from "./record-layout.ts";
-import type { RecordView } from "./record-layout.ts";
+import { fieldOffset, recordSize } from "./record-layout.ts";
+import type { RecordKind, RecordView } from "./record-layout.ts";
 
 /**
  * Watches the hypervisor's spin locks (hypervisor/lib/spinlock.ts) through the door: a swap of 1 that finds 0 takes one, a release store of 0 gives it back.
- * Fails if a hart takes them in another order than docs/memory-ordering.md has, takes one twice, gives back one that it does not hold, or leaves the
- * hypervisor with one.
+ * Fails if a hart takes them in another order than docs/memory-ordering.md has, takes one twice, takes one that has no rank there, gives back one that it
+ * does not hold, or leaves the hypervisor with one.
  */
 
-/** A lock may be waited for only by whoever holds none of its rank or a later one. */
-const RANKS = ["a TVM", "the host", "the console"] as const;
+/** A lock may be waited for only by whoever holds none of its rank or a later one; under the last ones nothing is taken. */
+const RANK = { tvm: 0, host: 1, iommu: 2, last: 3 } as const;
+
+/** Every field of a record that is a lock. */
+export const LOCK_FIELDS: readonly (readonly [RecordKind, string])[] = [
+  ["vm", "lock"],
+  ["vm", "layerLock"],
+  ["iommu", "lock"],
+  ["aplic", "lock"],
+  ["console", "lock"],
+  ["platform", "lock"],
+  ["root", "pciLock"],
+  ["root", "counterLock"],
+];
 
 interface Lock {
+  /** One of LOCK_FIELDS, "vm.lock". */
+  field: string;
   name: string;
   rank: number;
 }
@@ -23,6 +37,8 @@ export class LockMonitor {
   readonly #root: RecordView;
   /** Address of each lock that is held, and who has it. */
   readonly #holders = new Map<number, { hart: Hart; lock: Lock }>();
+  /** Fields that are locks and have been taken. */
+  readonly taken = new Set<string>();
   /** What each hart spins on. */
   readonly #waiting = new Map<Hart, number>();
 
@@ -58,7 +74,7 @@ export class LockMonitor {
 
   #swapped(hart: Hart, address: number, free: boolean): void {
     const lock = this.#identify(address);
-    if (!lock) return;
+    if (!lock) throw new InvariantViolation(`hart ${hart.id} takes the lock at ${hex(address)}, which has no rank`);
     const held = [...this.#holders.entries()].filter(([, holder]) => holder.hart === hart);
     for (const [other, holder] of held) {
       if (other === address) throw new Deadlock(`hart ${hart.id} takes the lock of ${lock.name} a second time`);
@@ -76,11 +92,13 @@ export class LockMonitor {
       );
     this.#waiting.delete(hart);
     this.#holders.set(address, { hart, lock });
+    this.taken.add(lock.field);
   }
 
   #released(hart: Hart, address: number): void {
     const holder = this.#holders.get(address);
     if (!holder) {
+      // Not every word that is published as 0 is a lock.
       const lock = this.#identify(address);
       if (lock) throw new InvariantViolation(`hart ${hart.id} gives back the lock of ${lock.name}, which nobody holds`);
       return;
@@ -95,10 +113,31 @@ export class LockMonitor {
 
   /** Which lock is at that address, if any is. */
   #identify(address: number): Lock | undefined {
-    if (address === this.#root.number("console")) return { name: RANKS[2], rank: 2 };
-    const host = this.#root.number("host");
-    if (address === host + fieldOffset("vm", "lock")) return { name: RANKS[1], rank: 1 };
-    const vm = this.#state.vms().find(({ record }) => address === record.address + fieldOffset("vm", "lock"));
-    return vm ? { name: `VM ${vm.id}`, rank: 0 } : undefined;
+    const root = this.#root;
+    const lock = (kind: RecordKind, field: string, record: number, rank: number, name: string): Lock | undefined =>
+      record !== 0 && address === record + fieldOffset(kind, field)
+        ? { field: `${kind}.${field}`, name, rank }
+        : undefined;
+    const single =
+      lock("console", "lock", root.number("console"), RANK.last, "the console") ??
+      lock("root", "counterLock", root.address, RANK.last, "the users of counters") ??
+      lock("root", "pciLock", root.address, RANK.last, "PCI") ??
+      lock("aplic", "lock", root.number("aplic"), RANK.last, "the APLIC") ??
+      lock("platform", "lock", root.number("platform"), RANK.last, "the platform's layer") ??
+      lock("vm", "lock", root.number("host"), RANK.host, "the host") ??
+      lock("vm", "layerLock", root.number("host"), RANK.last, "the host's layer");
+    if (single) return single;
+    for (let index = 0; index < root.number("iommuCount"); index++) {
+      const record = root.number("iommus") + index * recordSize("iommu");
+      const found = lock("iommu", "lock", record, RANK.iommu, `IOMMU ${index}`);
+      if (found) return found;
+    }
+    for (const { id, record } of this.#state.vms()) {
+      const found =
+        lock("vm", "lock", record.address, RANK.tvm, `VM ${id}`) ??
+        lock("vm", "layerLock", record.address, RANK.last, `the layer of VM ${id}`);
+      if (found) return found;
+    }
+    return undefined;
   }
 }

@@ -57,6 +57,9 @@ const layouts = {
   region: layoutOf("memory/regions", "Region"),
   plan: layoutOf("boot/memory-plan", "MemoryPlan"),
   own: layoutOf("boot/own-memory", "OwnMemory"),
+  aplic: layoutOf("devices/aplic", "Aplic"),
+  console: layoutOf("devices/console", "Console"),
+  platform: layoutOf("attestation/platform", "Platform"),
 };
 
 export type RecordKind = keyof typeof layouts;

@@ -10,7 +10,7 @@ import { playRaces } from "../../machine/simulated/races.ts";
 import type { RaceResult } from "../../machine/simulated/races.ts";
 import { randomNumbers } from "../../machine/simulated/schedule.ts";
 import { CoveHost, PAGE, TVM_MEMORY } from "../unit/support/simulated/cove-host.ts";
-import { Covg, Covh, Eid, Hsm, Rfence, errorName } from "../unit/support/simulated/sbi.ts";
+import { Covg, Covh, Eid, Hsm, Pmu, Rfence, errorName } from "../unit/support/simulated/sbi.ts";
 import type { CovhName } from "../unit/support/simulated/sbi.ts";
 
 /**
@@ -21,6 +21,14 @@ import type { CovhName } from "../unit/support/simulated/sbi.ts";
 const HOST_CODE = 0x8020_0000;
 const ARENA_PAGES = 8;
 const TVM_PAGES = 4;
+/** SOURCECFG and TARGET of the first source of the APLIC. */
+const APLIC_SOURCE = 0x0d00_0004;
+const APLIC_TARGET = 0x0d00_3004;
+/** Counters of the PMU, and what it shall count: PMU extension of the SBI. */
+const COUNTERS = 0b1111101;
+const AUTO_START = 4;
+const STOP_RESET = 1;
+const INSTRUCTIONS = 2;
 /** Where TVMs have their interrupt files. */
 const TVM_IMSIC = 0x2800_0000;
 const OPERATIONS = 30;
@@ -59,7 +67,7 @@ export class RaceWorld {
   static async boot(setup: RaceSetup = {}): Promise<RaceWorld> {
     const harts = Array.from({ length: setup.harts ?? 2 }, (_, index) => index * 3);
     const { module, door } = setup;
-    const options = { harts, guestFiles: 3 };
+    const options = { harts, guestFiles: 3, counters: 4 };
     return new RaceWorld(
       await CoveHost.boot({ options, ...(module ? { module } : {}), ...(door ? { door } : {}) }),
       setup,
@@ -225,10 +233,31 @@ export class RaceWorld {
       () => ["rfence", operations.ecall(Eid.rfence, Rfence.sfenceVma, 0, -1, 0, 0)],
       () => ["fence.i", operations.ecall(Eid.rfence, Rfence.fenceI, 0, -1)],
       () => ["ipi", operations.ecall(Eid.ipi, 0, 0, -1)],
-      () => ["base", operations.ecall(Eid.base, 0)],
+      () => this.#useDevices((page - this.#arena) / PAGE),
       () => ["putchar", operations.ecall(Eid.putchar, 0, 0x41)],
     ];
     return pick(choices)();
+  }
+
+  /** What has a lock of its own, besides VMs: counters, the APLIC. `which` < ARENA_PAGES. */
+  #useDevices(which: number): [string, Operation] {
+    const configure = [0, COUNTERS, AUTO_START, INSTRUCTIONS, 0];
+    const choices: [string, Operation][] = [
+      ["base", operations.ecall(Eid.base, 0)],
+      ["counters", operations.ecall(Eid.pmu, Pmu.configMatching, ...configure)],
+      ["counters", operations.ecall(Eid.pmu, Pmu.configMatching, ...configure)],
+      ["counters", operations.ecall(Eid.pmu, Pmu.stop, 0, COUNTERS, STOP_RESET)],
+      ["counters", operations.ecall(Eid.pmu, Pmu.stop, 0, COUNTERS, STOP_RESET)],
+      ["", operations.store(APLIC_TARGET, 4, 2)],
+      ["", operations.store(APLIC_SOURCE, 4, 6)],
+      ["", operations.store(APLIC_TARGET, 4, 1)],
+    ];
+    return choices[which];
+  }
+
+  /** Fields of records that are locks and were taken in any run. */
+  get locksTaken(): ReadonlySet<string> {
+    return this.#interleaver.locks.taken;
   }
 
   /** Touches its memory, shares it, sends fences, and comes back to the host soon. */

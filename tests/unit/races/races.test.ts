@@ -1,11 +1,13 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync } from "node:fs";
+import { globSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
 import { checkedModule } from "../../../machine/simulated/checked-module.ts";
 import type { HypervisorModule } from "../../../machine/simulated/hypervisor-module.ts";
+import { LOCK_FIELDS } from "../../../machine/simulated/lock-monitor.ts";
 import { hypervisorSources, writeSources } from "../../../tools/coverage/sources.ts";
+import { repository } from "../../../tools/repository.ts";
 import { RaceWorld } from "../../races/world.ts";
 import type { RaceSetup } from "../../races/world.ts";
 
@@ -51,6 +53,29 @@ describe("harts that race through the hypervisor", () => {
     const first = await world.play(5);
     await world.play(6);
     assert.deepEqual(await world.play(5), first);
+  });
+});
+
+describe("locks", () => {
+  /** The machine of the races has no PCI and no IOMMU, and none of its guests asks for evidence. */
+  const NOT_IN_RACES = new Set(["root.pciLock", "iommu.lock", "vm.layerLock", "platform.lock"]);
+
+  test("all that the sources have are watched", () => {
+    const folder = path.join(repository, "hypervisor");
+    const inSources = globSync("**/*.ts", { cwd: folder }).flatMap((file) =>
+      [...readFileSync(path.join(folder, file), "utf8").matchAll(/^export class (\w+) \{\n([^]*?)\n\}/gm)].flatMap(
+        ([, name, body]) =>
+          [...body.matchAll(/^ {2}(lock|\w+Lock): u32;$/gm)].map(([, field]) => `${name.toLowerCase()}.${field}`),
+      ),
+    );
+    assert.deepEqual(inSources.sort(), LOCK_FIELDS.map((field) => field.join(".")).sort());
+  });
+
+  test("all but those of PCI, IOMMUs and evidence are taken in the races", async () => {
+    const world = await RaceWorld.boot({ harts: 2, module });
+    for (let seed = 1; seed <= SEEDS; seed++) await world.play(seed);
+    const wanted = LOCK_FIELDS.map((field) => field.join(".")).filter((field) => !NOT_IN_RACES.has(field));
+    assert.deepEqual([...world.locksTaken].sort(), wanted.sort());
   });
 });
 
@@ -113,6 +138,23 @@ describe("what is wrong is found:", () => {
       { harts: 2, module: changed },
       /lock order: hart \d takes the lock of VM \d+ while it holds that of the host/,
     );
+  });
+
+  test("a lock of no VM that is not given back", async () => {
+    const last = "  if (root.counterUsers++ == 0) or64(optionalStateOf(root), OptionalState.Counters);\n";
+    const changed = await withChanges([["hypervisor/vm/counters.ts", `${last}  lockRelease(lock);\n`, last]]);
+    await isFound({ harts: 2, module: changed }, /leaves with the lock of the users of counters/);
+  });
+
+  test("a lock that nobody has given a rank", async () => {
+    const changed = await withChanges([
+      [
+        "hypervisor/vm/counters.ts",
+        '  const lock = changetype<usize>(root) + offsetof<Root>("counterLock");\n',
+        '  const lock = changetype<usize>(root) + offsetof<Root>("reserved2");\n',
+      ],
+    ]);
+    await isFound({ harts: 2, module: changed }, /which has no rank/);
   });
 
   test("a VM that is destroyed while others use it", async () => {
