@@ -20,7 +20,7 @@ export interface Fault {
 export interface NamedFault {
   /** Lower case, with hyphens. */
   id: string;
-  /** Relative to hypervisor/, without ".ts". */
+  /** Relative to hypervisor/, or with a leading "/" to the repository; without ".ts". */
   file: string;
   from: string;
   to: string;
@@ -39,7 +39,7 @@ export function locate(named: readonly NamedFault[], sources: ReadonlyMap<string
   const problems: string[] = [];
   const faults: Fault[] = [];
   for (const { id, file, from, to, description } of named) {
-    const name = `hypervisor/${file}.ts`;
+    const name = file.startsWith("/") ? `${file.slice(1)}.ts` : `hypervisor/${file}.ts`;
     const text = sources.get(name);
     const start = text?.indexOf(from) ?? -1;
     if (text === undefined) problems.push(`${id}: there is no ${name}`);

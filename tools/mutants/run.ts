@@ -149,17 +149,28 @@ class Trial {
     return { verdict: "survived", tests: tests.length };
   }
 
-  /** Tests that reach the statement with the fault (or, outside of statements, its file), the likeliest to notice first. */
+  /** The likeliest to notice first. */
   #testsReaching(fault: Fault): Coverage["tests"] {
-    const { units, tests } = this.#options.coverage;
-    const inFile = units.filter(({ file }) => file === fault.file);
-    const around = inFile
-      .filter(({ kind, start, end }) => kind === "statement" && start <= fault.start && end >= fault.end)
-      .sort((a, b) => a.end - a.start - (b.end - b.start));
-    const counters = new Set(around.length > 0 ? around[0].plus : inFile.flatMap(({ plus }) => plus));
     const catches = ({ file }: { file: string }): number => this.#catches.get(`${fault.file} ${file}`) ?? 0;
-    return tests
-      .filter(({ failure, reached }) => failure === undefined && reached.some((probe) => counters.has(probe)))
-      .sort((a, b) => catches(b) - catches(a) || a.seconds - b.seconds);
+    return testsReaching(fault, this.#options.coverage).sort(
+      (a, b) => catches(b) - catches(a) || a.seconds - b.seconds,
+    );
   }
+}
+
+/**
+ * Tests that reach the statement with the fault (or, outside of statements, its file). What is not under hypervisor/ may be missing in its
+ * module, as signatures are, which the user-mode helper makes: the tests of its own folder, which compile it themselves, count as well.
+ */
+export function testsReaching(fault: Fault, { units, tests }: Pick<Coverage, "units" | "tests">): Coverage["tests"] {
+  const inFile = units.filter(({ file }) => file === fault.file);
+  const around = inFile
+    .filter(({ kind, start, end }) => kind === "statement" && start <= fault.start && end >= fault.end)
+    .sort((a, b) => a.end - a.start - (b.end - b.start));
+  const counters = new Set(around.length > 0 ? around[0].plus : inFile.flatMap(({ plus }) => plus));
+  const own = `tests/unit/${fault.file.split("/")[0]}/`;
+  return tests.filter(
+    ({ failure, file, reached }) =>
+      failure === undefined && (file.startsWith(own) || reached.some((probe) => counters.has(probe))),
+  );
 }

@@ -1,5 +1,6 @@
 import type { NamedFault } from "../../../tools/mutants/fault.ts";
 import { BLOCKING_FAULTS } from "./blocking.ts";
+import { CRYPTO_FAULTS } from "./crypto.ts";
 import { DEVICE_FAULTS } from "./devices.ts";
 import { FENCE_FAULTS } from "./fences.ts";
 import { INTERRUPT_FAULTS } from "./interrupts.ts";
@@ -16,4 +17,5 @@ export const NAMED_FAULTS: NamedFault[] = [
   ...LIFECYCLE_FAULTS,
   ...INTERRUPT_FAULTS,
   ...DEVICE_FAULTS,
+  ...CRYPTO_FAULTS,
 ];

@@ -5,7 +5,7 @@ import { faulty, locate, rank, type NamedFault } from "../../../tools/mutants/fa
 import { faultsOf } from "../../../tools/mutants/operators.ts";
 import { mutantReport } from "../../../tools/mutants/report.ts";
 import { spread } from "../../../tools/mutants/select.ts";
-import type { Result } from "../../../tools/mutants/run.ts";
+import { testsReaching, type Result } from "../../../tools/mutants/run.ts";
 import { NAMED_FAULTS } from "../../mutants/named/index.ts";
 
 const SOURCE = `
@@ -23,11 +23,32 @@ test("every named fault fits the sources", () => {
   assert(locate(NAMED_FAULTS, hypervisorSources()).length >= 40);
 });
 
+test("tests of a fault outside the hypervisor's module are those of its folder", () => {
+  const [fault] = locate(
+    [{ id: "x", file: "/crypto/a", from: "one", to: "1", description: "", caughtBy: "" }],
+    new Map([["crypto/a.ts", "one"]]),
+  );
+  const entry = (file: string, failure?: string) => ({ file, seconds: 1, reached: [0], failure });
+  const tests = [
+    entry("tests/unit/vm/a.test.ts"),
+    entry("tests/unit/crypto/a.test.ts"),
+    entry("tests/unit/crypto/b.test.ts", "fails without a fault"),
+  ];
+  const found = testsReaching(fault, { units: [], tests });
+  assert.deepEqual(
+    found.map(({ file }) => file),
+    ["tests/unit/crypto/a.test.ts"],
+  );
+  assert.deepEqual(testsReaching({ ...fault, file: "hypervisor/a.ts" }, { units: [], tests }), []);
+});
+
 test("a named fault that does not fit says why", () => {
   const sources = new Map([["hypervisor/a.ts", "one two two"]]);
   const fault: NamedFault = { id: "x", file: "a", from: "one", to: "1", description: "", caughtBy: "" };
   const [located] = locate([fault], sources);
   assert.equal(faulty(located, "one two two"), "1 two two");
+  const [outside] = locate([{ ...fault, file: "/crypto/a" }], new Map([["crypto/a.ts", "one"]]));
+  assert.equal(outside.file, "crypto/a.ts");
   for (const [change, why] of [
     [{ from: "three" }, /not contain/],
     [{ from: "two" }, /more than once/],
