@@ -45,6 +45,12 @@ export function hypervisorModuleFrom(file: string, dataBase: number): Hypervisor
   return { wasm: new WebAssembly.Module(binary), binary, dataBase };
 }
 
+/** The hypervisor of another tree, as it is shipped: `root` has copies of the sources. */
+export async function hypervisorModuleOf(root: string): Promise<HypervisorModule> {
+  const binary = await compile("hypervisor/main.ts", DATA_BASE, root);
+  return { wasm: new WebAssembly.Module(binary), binary, dataBase: DATA_BASE };
+}
+
 /** Names that the door's declarations list. */
 export function declaredPrimitives(): string[] {
   const files = ["hypervisor/riscv/hw.ts", "crypto/hw.ts"];
@@ -75,10 +81,10 @@ async function loadCached(
   return hypervisorModuleFrom(file, dataBase);
 }
 
-async function compile(entry: string, memoryBase: number): Promise<Uint8Array> {
+async function compile(entry: string, memoryBase: number, root = repository): Promise<Uint8Array> {
   const warnings: string[] = [];
   const { module } = await compileTypeScript({
-    root: repository,
+    root,
     entry,
     memoryBase,
     log: (line) => warnings.push(line),

@@ -18,6 +18,7 @@ import type { HypervisorModule } from "./hypervisor-module.ts";
 import { helperModule, hypervisorModule, declaredPrimitives } from "./hypervisor-module.ts";
 import { HelperRunner } from "./helper.ts";
 import { ImageLayout, ImageSymbol } from "./image-layout.ts";
+import type { Meter } from "./meter.ts";
 import { Imsic } from "./imsic.ts";
 import type { InterruptLedger } from "./interrupt-ledger.ts";
 import type { MachineOptions } from "./machine-options.ts";
@@ -44,6 +45,8 @@ export interface MachineSetup {
   /** Functions of the door that take the place of the usual ones: to see whether their absence is noticed, or to watch them. */
   door?: DoorReplacement;
   module?: HypervisorModule;
+  /** Measures entries into a hypervisor that has one (metered-module.ts). */
+  meter?: Meter;
   /** Keeps a log of what the hypervisor writes through the door (write-log.ts). */
   logWrites?: boolean;
   /** The device tree, instead of the one that describes the options. */
@@ -90,6 +93,7 @@ export class Machine {
   /** Called after each entry into the hypervisor. */
   readonly afterEntry: ((hart: Hart) => void)[] = [];
 
+  readonly #meter: Meter | undefined;
   readonly #exports: HypervisorExports;
   readonly #module: HypervisorModule;
   readonly #threadPointer: { value: unknown };
@@ -169,7 +173,7 @@ export class Machine {
         hashInstructions: options,
       },
       options.zicboz,
-      setup.door ?? (() => ({})),
+      setup.meter?.watch(() => this.hartInHypervisor?.pendingInterrupt() !== undefined) ?? setup.door ?? (() => ({})),
     );
     checkImports(setup.module, door.functions, declaredPrimitives());
     this.door = { ...door.functions };
@@ -193,6 +197,8 @@ export class Machine {
       hw: door.functions,
     });
     this.#exports = instance.exports as unknown as HypervisorExports;
+    this.#meter = setup.meter;
+    this.#meter?.attach(instance.exports);
   }
 
   // ---- power on
@@ -423,6 +429,7 @@ export class Machine {
     this.entries++;
     this.#pauses = 0;
     this.accessChecker?.begin(name);
+    this.#meter?.begin();
     try {
       const action = this.#exports[name](...args);
       this.ledger?.entryEnds(hart);
@@ -432,6 +439,7 @@ export class Machine {
       if (error instanceof MachineEnded) this.ended = error;
       throw describeFailure(error);
     } finally {
+      this.#meter?.end();
       hart.threadPointer = BigInt.asUintN(64, this.#threadPointer.value as bigint);
       this.#threadPointer.value = outer;
       this.#executing.pop();

@@ -10,6 +10,7 @@ import { PAGE } from "../../machine/simulated/hypervisor-state.ts";
 import type { HypervisorModule } from "../../machine/simulated/hypervisor-module.ts";
 import { hypervisorModule } from "../../machine/simulated/hypervisor-module.ts";
 import { Machine } from "../../machine/simulated/machine.ts";
+import type { Meter } from "../../machine/simulated/meter.ts";
 import type { MachineState } from "../../machine/simulated/machine.ts";
 import type { MachineOptions } from "../../machine/simulated/machine-options.ts";
 import { PCI_WINDOW } from "../../machine/simulated/pci.ts";
@@ -49,13 +50,17 @@ export class World {
   readonly #initial: MachineState;
   readonly #maxWork: number;
 
-  /** `door`: functions of the door that take the place of the usual ones, for tests of whether their absence is noticed. */
+  /**
+   * `door`: functions of the door that take the place of the usual ones, for tests of whether their absence is noticed. `meter`, instead of it: measures
+   * a metered module.
+   */
   static async boot(
     options: Partial<MachineOptions>,
     module?: HypervisorModule,
     door?: DoorReplacement,
+    meter?: Meter,
   ): Promise<World> {
-    const setup = { options, module: module ?? (await hypervisorModule()), logWrites: true, door };
+    const setup = { options, module: module ?? (await hypervisorModule()), logWrites: true, door, meter };
     return new World(await Machine.create(setup));
   }
 

@@ -229,6 +229,8 @@ function describe(commands: Commands, done: (outcome: boolean) => void): Command
     .option("--save <folder>", "write each failing sequence there, to be replayed")
     .option("--replay <file>", "play a sequence that was written, instead")
     .option("--json", "one line of JSON at the end")
+    .option("--worst", "look for what keeps a hart longest in the hypervisor, and print it as a table, instead")
+    .option("--update", "with --worst: put the table into docs/performance.md")
     .action(async (flags: FuzzFlags) => done(await commands.fuzz(flags)));
 
   program

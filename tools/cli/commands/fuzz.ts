@@ -6,6 +6,11 @@ import { ERROR_ROWS, missingErrors, rowsReached } from "../../../tests/fuzz/erro
 import { MACHINES } from "../../../tests/fuzz/machines.ts";
 import { missingDeviceEvents, missingSuccesses } from "../../../tests/fuzz/tally.ts";
 import { World } from "../../../tests/fuzz/world.ts";
+import { worstCases } from "../../../tests/fuzz/worst.ts";
+import { conversion, worstTable } from "../../../tests/fuzz/worst-table.ts";
+import { readBaseline } from "../../bench/baseline.ts";
+import { writePart } from "../../bench/document.ts";
+import { UsageError } from "../../failure.ts";
 import { progress } from "../report.ts";
 
 export interface FuzzFlags {
@@ -15,7 +20,12 @@ export interface FuzzFlags {
   save?: string;
   replay?: string;
   json?: boolean;
+  worst?: boolean;
+  update?: boolean;
 }
+
+/** The part of docs/performance.md that `--worst --update` writes. */
+const WORST_PART = "worst cases";
 
 /**
  * `salus fuzz`: random hosts and TVMs on the simulated machine.
@@ -25,6 +35,8 @@ export interface FuzzFlags {
 export async function fuzzHypervisor(flags: FuzzFlags): Promise<boolean> {
   const write = (line: string): void => void process.stdout.write(`${line}\n`);
   if (flags.replay !== undefined) return replayFile(flags.replay, write);
+  if (flags.update && !flags.worst) throw new UsageError("--update is for --worst");
+  if (flags.worst) return searchWorst(flags, write);
   const report = await fuzz({
     seed: flags.seed,
     seconds: flags.seconds,
@@ -59,6 +71,21 @@ export async function fuzzHypervisor(flags: FuzzFlags): Promise<boolean> {
     write(failures.length === 0 ? "nothing found" : `${failures.length} failures`);
   }
   return failures.length === 0;
+}
+
+/** `--worst`: what keeps a hart longest in the hypervisor, in place of failures. */
+async function searchWorst(flags: FuzzFlags, write: (line: string) => void): Promise<boolean> {
+  const convert = await conversion(readBaseline());
+  const found = await worstCases({ seed: flags.seed, seconds: flags.seconds });
+  const table = worstTable(found, convert);
+  write(table);
+  write(`an instruction count is ${convert.base} and ${convert.ratio.toFixed(2)} for each operation`);
+  if (flags.update) writePart(WORST_PART, table);
+  if (flags.save !== undefined) mkdirSync(flags.save, { recursive: true });
+  for (const [name, { run }] of flags.save === undefined ? [] : found) {
+    writeFileSync(path.join(flags.save!, `${name.replaceAll(/[^a-zA-Z.]+/g, "-")}.json`), toJson(run));
+  }
+  return true;
 }
 
 async function replayFile(file: string, write: (line: string) => void): Promise<boolean> {
