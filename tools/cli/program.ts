@@ -249,7 +249,7 @@ function describe(commands: Commands, done: (outcome: boolean) => void): Command
     .addOption(number("--tvms <n>", "TVMs", 2, 1))
     .addOption(number("--pages <n>", "pages of the host that take part", 6, 1))
     .addOption(number("--places <n>", "pages that a TVM may have", 2, 1))
-    .addOption(number("--seconds <n>", "how long", 300, 1))
+    .addOption(number("--seconds <n>", "how long, in processor time", 300, 1))
     .addOption(number("--depth <n>", "longest sequence", 255, 1))
     .option("--pairs", "list every pair of situation and event that occurred")
     .option("--json", "one line of JSON at the end")

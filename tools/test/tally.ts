@@ -8,14 +8,21 @@ export class Tally {
   readonly #failures: string[] = [];
   readonly #colours: Colours;
   readonly #write: (line: string) => void;
+  /** Ends the suite that is under way: says how long it took. */
+  #endSuite = (): void => {};
 
   constructor(colours: Colours, write: (line: string) => void) {
     this.#colours = colours;
     this.#write = write;
   }
 
-  /** Begins a suite. */
+  /** Begins a suite; of the one before, the time is written. */
   suite(title: string): void {
+    this.#endSuite();
+    const began = performance.now();
+    this.#endSuite = () => {
+      this.#write(this.#colours.dim(`  (${duration((performance.now() - began) / 1000)} in all)`));
+    };
     this.#write(this.#colours.bold(this.#colours.cyan(title)));
   }
 
@@ -50,6 +57,7 @@ export class Tally {
    * @returns true if something ran and nothing failed
    */
   close(): boolean {
+    this.#endSuite();
     this.#write("");
     for (const name of this.#failures) this.#write(this.#colours.red(`${FAILED_MARK} ${name}`));
     if (this.passed + this.failed === 0) this.#write(this.#colours.red("no test ran"));
