@@ -1,6 +1,6 @@
 import { InvariantViolation } from "../../machine/simulated/errors.ts";
 import { Lifecycle, PAGE, PageState, isAboutRange } from "../../machine/simulated/hypervisor-state.ts";
-import { Covh, Eid } from "../fuzz/command.ts";
+import { Covh, Eid } from "../unit/support/simulated/sbi.ts";
 import type { AbstractState } from "./abstract-state.ts";
 import { TVM_MEMORY } from "./small-world.ts";
 import type { SmallWorld } from "./small-world.ts";

@@ -12,7 +12,7 @@ import { RecordView, fieldOffset, recordSize } from "../../machine/simulated/rec
 import { isFault, translate } from "../../machine/simulated/translation.ts";
 import { WriteLog } from "../../machine/simulated/write-log.ts";
 import type { LogMark } from "../../machine/simulated/write-log.ts";
-import { Covh, Eid } from "../fuzz/command.ts";
+import { Covh, Eid } from "../unit/support/simulated/sbi.ts";
 import { RecordCopies } from "./record-copies.ts";
 import type { Range } from "./record-copies.ts";
 

@@ -1,3 +1,5 @@
+import { Eid } from "../unit/support/simulated/sbi.ts";
+
 /**
  * What a fuzzing run consists of: commands, each one instruction (or one event) of one hart. They are plain data, so that a run can be written
  * to a file, played again, and shrunk by leaving commands out.
@@ -84,23 +86,6 @@ export function describe(command: Command): string {
   }
 }
 
-export const Eid = {
-  putchar: 0x01,
-  getchar: 0x02,
-  base: 0x10,
-  time: 0x54494d45,
-  ipi: 0x735049,
-  rfence: 0x52464e43,
-  hsm: 0x48534d,
-  srst: 0x53525354,
-  dbcn: 0x4442434e,
-  pmu: 0x504d55,
-  nacl: 0x4e41434c,
-  covh: 0x434f5648,
-  covi: 0x434f5649,
-  covg: 0x434f5647,
-} as const;
-
 /** All functions, by extension: their numbers are their places. */
 export const FUNCTIONS: Record<keyof typeof Eid, readonly string[]> = {
   putchar: ["putchar"],
@@ -137,47 +122,11 @@ export const FUNCTIONS: Record<keyof typeof Eid, readonly string[]> = {
   ],
   covg: [
     ...["addMmioRegion", "removeMmioRegion", "shareMemory", "unshareMemory"],
-    ...["allowExternalInterrupt", "denyExternalInterrupt"],
+    ...["allowExternalInterrupt", "denyExternalInterrupt", "attestationCapabilities", "extendMeasurement"],
+    ...["evidence", "retrieveSecret", "readMeasurement"],
   ],
+  atst: ["capabilities", "evidence", "extendMeasurement", "readMeasurement"],
 };
-
-export const Covi = {
-  tvmAiaInit: 0,
-  setImsicAddress: 1,
-  convertImsic: 2,
-  reclaimImsic: 3,
-  bindImsic: 4,
-  unbindImsicBegin: 5,
-  unbindImsicEnd: 6,
-  injectExternalInterrupt: 7,
-  rebindImsicBegin: 8,
-  rebindImsicClone: 9,
-  rebindImsicEnd: 10,
-} as const;
-
-export const Covh = {
-  tsmGetInfo: 0,
-  convertPages: 1,
-  reclaimPages: 2,
-  initiateFence: 3,
-  localFence: 4,
-  tvmCreate: 5,
-  tvmFinalize: 6,
-  tvmDestroy: 7,
-  addMemoryRegion: 8,
-  addPageTablePages: 9,
-  addMeasuredPages: 10,
-  addZeroPages: 11,
-  addSharedPages: 12,
-  cpuCreate: 13,
-  cpuRun: 14,
-  tvmInitiateFence: 15,
-  blockPages: 16,
-  unblockPages: 17,
-  promotePage: 18,
-  demotePage: 19,
-  removePages: 20,
-} as const;
 
 const extensionNames = new Map<number, keyof typeof Eid>(
   (Object.entries(Eid) as [keyof typeof Eid, number][]).map(([name, eid]) => [eid, name]),

@@ -1,4 +1,4 @@
-import { Eid } from "./command.ts";
+import { Eid } from "../unit/support/simulated/sbi.ts";
 import type { Command } from "./command.ts";
 
 const Pmu = {
@@ -42,4 +42,12 @@ export function counterCall(random: (limit: number) => number, hart: number, mem
       if (random(4) === 0) return call(pick([Pmu.fwRead, 6]), 0n);
       return random(3) === 0 ? call(Pmu.snapshotSetShmem, ALL, ALL, 0n) : call(Pmu.snapshotSetShmem, memory, 0n, 0n);
   }
+}
+
+/** The life of one counter: configured for cycles, started, stopped. */
+export function counterPlan(): ((hart: number) => Command)[] {
+  const step =
+    (fid: number, ...args: bigint[]) =>
+    (hart: number): Command => ({ hart, do: "call", eid: Eid.pmu, fid, args });
+  return [step(Pmu.configMatching, 0n, 8n, 0n, 1n, 0n), step(Pmu.start, 0n, 8n, 1n, 5n), step(Pmu.stop, 0n, 8n, 1n)];
 }

@@ -9,6 +9,7 @@ export const ERROR_ROWS: Record<string, string[]> = {
     "hsm.hartSuspend of a host: NOT_SUPPORTED",
     "covi.bindImsic of a host: NOT_SUPPORTED",
     "covi.convertImsic of a TVM: NOT_SUPPORTED",
+    "covg.retrieveSecret of a TVM: NOT_SUPPORTED",
   ],
   "malformed argument": [
     "covh.tsmGetInfo of a host: INVALID_PARAM",
@@ -23,6 +24,9 @@ export const ERROR_ROWS: Record<string, string[]> = {
     "covi.bindImsic of a host: INVALID_PARAM",
     "covg.allowExternalInterrupt of a TVM: INVALID_PARAM",
     "ipi.sendIpi of a host: INVALID_PARAM",
+    "atst.evidence of a host: INVALID_PARAM",
+    "atst.extendMeasurement of a TVM: INVALID_PARAM",
+    "covg.evidence of a TVM: INVALID_PARAM",
     "nacl.setShmem of a host: INVALID_PARAM",
     "srst.systemReset of a host: INVALID_PARAM",
   ],
@@ -62,6 +66,8 @@ export const ERROR_ROWS: Record<string, string[]> = {
     "covh.removePages of a host: INVALID_ADDRESS",
     "covg.addMmioRegion of a TVM: INVALID_ADDRESS",
     "covg.removeMmioRegion of a TVM: INVALID_ADDRESS",
+    "atst.evidence of a TVM: INVALID_ADDRESS",
+    "covg.readMeasurement of a TVM: INVALID_ADDRESS",
     "hsm.hartStart of a host: INVALID_ADDRESS",
   ],
   "something that exists already": [

@@ -1,8 +1,9 @@
 import type { Hart } from "../../machine/simulated/hart.ts";
 import { PAGE, Pending, isAboutRange } from "../../machine/simulated/hypervisor-state.ts";
 import { randomNumbers } from "../../machine/simulated/schedule.ts";
-import { Covh, Eid } from "./command.ts";
+import { Covh, Eid } from "../unit/support/simulated/sbi.ts";
 import type { Command, Value } from "./command.ts";
+import { attestationCall, certificationPlan } from "./attestation-commands.ts";
 import { counterCall } from "./counter-commands.ts";
 import { GuestCommands, SMALL_WINDOW, TVM_MEMORY } from "./guest-commands.ts";
 import { FIRST_PAGE, HostPages, PAGES } from "./host-pages.ts";
@@ -85,6 +86,11 @@ export class Generator {
       return plan.shift()?.();
     }
     if (plan.length > 0 && !this.#chance(5)) return plan.shift()!();
+    if (this.#chance(60)) {
+      const page = this.#pages.gpa(SNAPSHOT_PAGE + hart.index);
+      if (!this.#chance(20)) return attestationCall(this.#random, hart.index, page, true);
+      plan.unshift(...certificationPlan(this.#random, page).map((step) => () => step(hart.index)));
+    }
     if (this.#chance(25)) return counterCall(this.#random, hart.index, this.#pages.gpa(SNAPSHOT_PAGE + hart.index));
     const tvms = this.observer.tvms();
     const tvm = tvms.length > 0 ? this.#pick(tvms) : undefined;

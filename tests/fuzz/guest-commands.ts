@@ -1,8 +1,9 @@
 import type { Hart } from "../../machine/simulated/hart.ts";
 import { PAGE } from "../../machine/simulated/hypervisor-state.ts";
-import { Eid } from "./command.ts";
+import { Eid } from "../unit/support/simulated/sbi.ts";
 import type { Command, Value } from "./command.ts";
-import { counterCall } from "./counter-commands.ts";
+import { attestationCall, certificationPlan } from "./attestation-commands.ts";
+import { counterCall, counterPlan } from "./counter-commands.ts";
 import { IDENTITIES, TVM_IMSIC } from "./interrupt-commands.ts";
 import { nastyAddress } from "./noise.ts";
 import type { Observer } from "./observer.ts";
@@ -19,6 +20,8 @@ export class GuestCommands {
   readonly #world: World;
   readonly #observer: Observer;
   readonly #random: (limit: number) => number;
+  /** What each vCPU is about to do. */
+  readonly #plans = new Map<number, ((hart: number) => Command)[]>();
 
   constructor(world: World, observer: Observer, random: (limit: number) => number) {
     this.#world = world;
@@ -39,6 +42,8 @@ export class GuestCommands {
   }
 
   next(hart: Hart): Command {
+    const plan = this.#planOf(hart);
+    if (plan.length > 0 && !this.#chance(6)) return plan.shift()!(hart.index);
     const call = (eid: number, fid: number, ...args: Value[]): Command => ({
       hart: hart.index,
       do: "call",
@@ -58,7 +63,8 @@ export class GuestCommands {
     if (choice < 20) return call(Eid.covg, 0, mmio, 0x1000n);
     if (choice < 22) return call(Eid.covg, 1, this.#mmioOf(hart) ?? mmio, 0x1000n);
     if (this.#chance(10)) return this.#interrupt(hart);
-    if (this.#chance(8)) return counterCall(this.#random, hart.index, gpa);
+    if (this.#chance(12)) return attestationCall(this.#random, hart.index, this.#present(hart) ?? gpa, false);
+    if (this.#chance(7)) return counterCall(this.#random, hart.index, gpa);
     switch (choice) {
       case 22:
         return { hart: hart.index, do: "wfi" };
@@ -95,8 +101,22 @@ export class GuestCommands {
       case 38:
         return { hart: hart.index, do: "load", at: nastyAddress(this.#random) };
       default:
-        return call(Eid.covg, this.#random(6), nastyAddress(this.#random), length);
+        return call(Eid.covg, this.#random(12), nastyAddress(this.#random), length);
     }
+  }
+
+  /** What the vCPU on the hart goes on with. Now and then something new, if it is through with the last. */
+  #planOf(hart: Hart): ((hart: number) => Command)[] {
+    const vcpu = this.#world.secrecy.currentOf(hart);
+    const plan = this.#plans.get(vcpu);
+    if (plan && plan.length > 0) return plan;
+    const steps = this.#chance(80)
+      ? counterPlan()
+      : this.#chance(400)
+        ? certificationPlan(this.#random, this.#present(hart) ?? TVM_MEMORY)
+        : [];
+    this.#plans.set(vcpu, steps);
+    return steps;
   }
 
   /** Lets its host inject, and uses its interrupt file if it has one. */
@@ -125,6 +145,22 @@ export class GuestCommands {
     const vm = this.#world.vmOn(hart);
     const tvm = this.#observer.tvms().find(({ id }) => id === vm);
     return tvm && this.#observer.regions(tvm).find(({ type }) => type === 3)?.start;
+  }
+
+  /** A page that the TVM on the hart can reach, most of the time. */
+  #present(hart: Hart): bigint | undefined {
+    const vm = this.#world.vmOn(hart);
+    const found: bigint[] = [];
+    this.#world.full.state
+      .vms()
+      .find(({ id }) => id === vm)
+      ?.walk(
+        ({ gpa, parked }) => {
+          if (!parked) found.push(BigInt(gpa));
+        },
+        () => {},
+      );
+    return found.length > 0 && !this.#chance(8) ? this.#pick(found) : undefined;
   }
 
   #tag(gpa: bigint): Value {

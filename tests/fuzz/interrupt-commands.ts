@@ -1,7 +1,7 @@
 import type { Hart } from "../../machine/simulated/hart.ts";
 import { PAGE, PageState } from "../../machine/simulated/hypervisor-state.ts";
 import { enumValues } from "../../machine/simulated/record-layout.ts";
-import { Covh, Covi, Eid } from "./command.ts";
+import { Covh, Covi, Eid } from "../unit/support/simulated/sbi.ts";
 import type { Command, Value } from "./command.ts";
 import type { FileView, Observer, TvmView, VcpuView } from "./observer.ts";
 import type { World } from "./world.ts";

@@ -1,5 +1,6 @@
 import { PAGE } from "../../machine/simulated/hypervisor-state.ts";
-import { Eid, FUNCTIONS } from "./command.ts";
+import { FUNCTIONS } from "./command.ts";
+import { Eid } from "../unit/support/simulated/sbi.ts";
 import type { Command, Value } from "./command.ts";
 import { MEMORY } from "./observer.ts";
 

@@ -18,7 +18,7 @@ import { interruptCause } from "../../machine/simulated/operation-executor.ts";
 import { PciChecker } from "../../machine/simulated/pci-checker.ts";
 import { TouchedChecker } from "../../machine/simulated/touched-checker.ts";
 import { WriteLog } from "../../machine/simulated/write-log.ts";
-import { Eid } from "./command.ts";
+import { Eid } from "../unit/support/simulated/sbi.ts";
 import type { Command, Value } from "./command.ts";
 import { RegisterSecrecy } from "./register-secrecy.ts";
 import { Tally } from "./tally.ts";

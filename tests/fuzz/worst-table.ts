@@ -4,7 +4,7 @@ import type { Stretch } from "../../machine/simulated/meter.ts";
 import { meteredModule } from "../../machine/simulated/metered-module.ts";
 import { REFERENCE_COMPILER, markdownTable } from "../../tools/bench/document.ts";
 import type { Baseline } from "../../tools/bench/baseline.ts";
-import { Covh, Eid } from "./command.ts";
+import { Covh, Eid } from "../unit/support/simulated/sbi.ts";
 import type { Command } from "./command.ts";
 import { MACHINES } from "./machines.ts";
 import { World } from "./world.ts";

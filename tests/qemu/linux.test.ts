@@ -7,6 +7,7 @@ import { buildHypervisorOnly } from "../../tools/artifacts.ts";
 import { linuxBoot } from "../../tools/linux/boot.ts";
 import type { Boot } from "../../tools/qemu/machine.ts";
 import { flavour } from "./support/controlled-host.ts";
+import { logIn, shell } from "./support/linux-shell.ts";
 import { LiveMachine } from "./support/live-machine.ts";
 import { OPERATING_SYSTEM_PATIENCE_SECONDS as patienceSeconds } from "./support/patience.ts";
 import { Ssh } from "./support/ssh.ts";
@@ -19,32 +20,6 @@ import { withTemporaryFolder } from "./support/workshop.ts";
 
 const boot = await linuxBoot({}, () => {});
 boot.hypervisor = await buildHypervisorOnly({ flavour, log: () => {} });
-
-/** Logs in and waits for the shell. */
-async function logIn(machine: LiveMachine): Promise<void> {
-  await machine.prompt("login: ");
-  machine.type("root\n");
-  await machine.prompt("Password: ");
-  machine.type("root\n");
-  await machine.prompt("# ");
-  // The kernel's messages from here on would be among the answers.
-  await shell(machine, "dmesg -n 1");
-}
-
-/** What a command of the shell prints. */
-async function shell(machine: LiveMachine, command: string): Promise<string> {
-  const from = machine.received.length;
-  machine.type(`${command}; echo "status"=$?\n`);
-  // First the echo of what was typed, then the answer.
-  await machine.prompt('"status"=');
-  await machine.prompt("status=");
-  await machine.prompt("# ");
-  const output = machine.received.slice(from).replaceAll("\r", "");
-  const match = /\n([^]*?)status=(\d+)\n/.exec(output);
-  assert(match, `no answer to "${command}" in ${output}`);
-  assert.equal(match[2], "0", `"${command}" failed: ${match[1]}`);
-  return match[1].trim();
-}
 
 test("a login on the console, a reboot and a power-off", async () => {
   await LiveMachine.use({ boot, whenReset: "reset", patienceSeconds }, async (machine) => {

@@ -1,3 +1,5 @@
+import { WasmReader } from "./wasm-reader.ts";
+
 /** The parts of a wasm binary that the build looks at: types, imports, globals, exports, static data, names. */
 export interface WasmInfo {
   imports: { module: string; name: string; signature: string }[];
@@ -25,11 +27,11 @@ export function readWasm(binary: Uint8Array): WasmInfo {
   };
   const types: string[] = [];
   const functionTypes: number[] = [];
-  const all = new Reader(binary, 8, binary.length);
+  const all = new WasmReader(binary, 8, binary.length);
   while (all.position < all.end) {
     const id = all.byte();
     const size = all.unsigned();
-    const section = new Reader(binary, all.position, all.position + size);
+    const section = new WasmReader(binary, all.position, all.position + size);
     all.position += size;
     if (id === Section.Type) section.list(() => types.push(readType(section)));
     else if (id === Section.Import) section.list(() => readImport(section, info, types, functionTypes));
@@ -48,7 +50,7 @@ export function readWasm(binary: Uint8Array): WasmInfo {
   return info;
 }
 
-function readType(reader: Reader): string {
+function readType(reader: WasmReader): string {
   if (reader.byte() !== 0x60) throw new Error("wasm: a type that is not a plain function type");
   const value = (): string => VALUE_TYPES[reader.byte()] ?? "?";
   const parameters: string[] = [];
@@ -58,7 +60,7 @@ function readType(reader: Reader): string {
   return `(${parameters.join(", ")}) => ${results.join(", ") || "void"}`;
 }
 
-function readImport(reader: Reader, info: WasmInfo, types: string[], functionTypes: number[]): void {
+function readImport(reader: WasmReader, info: WasmInfo, types: string[], functionTypes: number[]): void {
   const module = reader.text();
   const name = reader.text();
   const kind = reader.byte();
@@ -76,13 +78,13 @@ function readImport(reader: Reader, info: WasmInfo, types: string[], functionTyp
   }
 }
 
-function readGlobal(reader: Reader, info: WasmInfo): void {
+function readGlobal(reader: WasmReader, info: WasmInfo): void {
   reader.byte();
   if (reader.byte() === 1) info.mutableGlobals++;
   reader.constant();
 }
 
-function readData(reader: Reader, info: WasmInfo): void {
+function readData(reader: WasmReader, info: WasmInfo): void {
   if (reader.unsigned() !== 0) throw new Error("wasm: passive data segment");
   const address = reader.constant();
   const length = reader.unsigned();
@@ -90,7 +92,7 @@ function readData(reader: Reader, info: WasmInfo): void {
   reader.position += length;
 }
 
-function readNames(reader: Reader, info: WasmInfo): void {
+function readNames(reader: WasmReader, info: WasmInfo): void {
   while (reader.position < reader.end) {
     const kind = reader.byte();
     const size = reader.unsigned();
@@ -101,60 +103,5 @@ function readNames(reader: Reader, info: WasmInfo): void {
         info.functionNames[index] = reader.text();
       });
     reader.position = next;
-  }
-}
-
-class Reader {
-  readonly bytes: Uint8Array;
-  position: number;
-  readonly end: number;
-
-  constructor(bytes: Uint8Array, position: number, end: number) {
-    this.bytes = bytes;
-    this.position = position;
-    this.end = end;
-  }
-
-  byte(): number {
-    return this.bytes[this.position++];
-  }
-
-  /** LEB128 without sign. */
-  unsigned(): number {
-    let value = 0;
-    for (let scale = 1; ; scale *= 128) {
-      const byte = this.byte();
-      value += (byte & 127) * scale;
-      if (byte < 128) return value;
-    }
-  }
-
-  signed(): bigint {
-    let value = 0n;
-    for (let shift = 0n; ; shift += 7n) {
-      const byte = this.byte();
-      value |= BigInt(byte & 127) << shift;
-      if (byte < 128) return BigInt.asIntN(Number(shift) + 7, value);
-    }
-  }
-
-  /** A constant expression of one integer. */
-  constant(): number {
-    const op = this.byte();
-    if (op !== 0x41 && op !== 0x42) throw new Error("wasm: initial value is not an integer constant");
-    const value = Number(BigInt.asUintN(op === 0x41 ? 32 : 64, this.signed()));
-    this.byte();
-    return value;
-  }
-
-  text(): string {
-    const length = this.unsigned();
-    const start = this.position;
-    this.position += length;
-    return new TextDecoder().decode(this.bytes.subarray(start, start + length));
-  }
-
-  list(each: () => void): void {
-    for (let count = this.unsigned(); count > 0; count--) each();
   }
 }

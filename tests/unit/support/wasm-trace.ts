@@ -1,3 +1,5 @@
+import { WasmReader } from "../../../tools/build/wasm-reader.ts";
+
 /**
  * Makes a wasm module tell what an observer of its time could see: which way every branch goes, every address that is loaded from or
  * stored to, and the operands of divisions, whose time depends on them.
@@ -71,7 +73,7 @@ const SECTION = { type: 1, import: 2, function: 3, code: 10, custom: 0 } as cons
 
 /** Rewrites a module. Throws on instructions that it does not know: nothing is left out silently. */
 export function traceModule(binary: Uint8Array): TracedModule {
-  const reader = new Reader(binary, 8, binary.length);
+  const reader = new WasmReader(binary, 8, binary.length);
   const parts: number[] = [...binary.subarray(0, 8)];
   const places: string[] = [];
   const sections: { id: number; start: number; end: number }[] = [];
@@ -81,10 +83,10 @@ export function traceModule(binary: Uint8Array): TracedModule {
     sections.push({ id, start: reader.position, end: reader.position + size });
     reader.position += size;
   }
-  const section = (id: number): Reader => {
+  const section = (id: number): WasmReader => {
     const found = sections.find((each) => each.id === id);
     if (!found) throw new Error(`the module has no section ${id}`);
-    return new Reader(binary, found.start, found.end);
+    return new WasmReader(binary, found.start, found.end);
   };
   const parameterCounts = readParameterCounts(section(SECTION.type));
   const imports = readImports(section(SECTION.import));
@@ -92,7 +94,7 @@ export function traceModule(binary: Uint8Array): TracedModule {
   const functionReader = section(SECTION.function);
   functionReader.list(() => functionTypes.push(functionReader.unsigned()));
   const custom = sections.filter(({ id }) => id === SECTION.custom);
-  const names = custom.flatMap(({ start, end }) => readNames(new Reader(binary, start, end)));
+  const names = custom.flatMap(({ start, end }) => readNames(new WasmReader(binary, start, end)));
   const nameOf = new Map(names);
 
   for (const { id, start, end } of sections) {
@@ -100,12 +102,12 @@ export function traceModule(binary: Uint8Array): TracedModule {
       parts.push(id, ...unsigned(end - start), ...binary.subarray(start, end));
       continue;
     }
-    const code = new Reader(binary, start, end);
+    const code = new WasmReader(binary, start, end);
     const bodies: number[][] = [];
     code.list(() => {
       const size = code.unsigned();
       const index = bodies.length;
-      const body = new Reader(binary, code.position, code.position + size);
+      const body = new WasmReader(binary, code.position, code.position + size);
       code.position += size;
       const name = nameOf.get(imports.count + index) ?? `function ${index}`;
       bodies.push(new BodyRewriter(body, parameterCounts[functionTypes[index]], imports, name, places).run());
@@ -127,14 +129,14 @@ interface TraceFunctions {
 
 /** Rewrites the body of one function. Two variables of each type are added, to reach what lies below the top of the stack. */
 class BodyRewriter {
-  readonly #body: Reader;
+  readonly #body: WasmReader;
   readonly #parameters: number;
   readonly #imports: TraceFunctions;
   readonly #name: string;
   readonly #places: string[];
   readonly #out: number[] = [];
 
-  constructor(body: Reader, parameters: number, imports: TraceFunctions, name: string, places: string[]) {
+  constructor(body: WasmReader, parameters: number, imports: TraceFunctions, name: string, places: string[]) {
     this.#body = body;
     this.#parameters = parameters;
     this.#imports = imports;
@@ -219,7 +221,7 @@ class BodyRewriter {
 }
 
 /** Steps over what follows an operation code. */
-function skipImmediates(reader: Reader, code: number): void {
+function skipImmediates(reader: WasmReader, code: number): void {
   if (code === op.block || code === op.loop || code === op.if) reader.skipNumber();
   else if (code === op.br || code === op.brIf || code === op.call) reader.skipNumber();
   else if (code === op.brTable) {
@@ -243,7 +245,7 @@ function skipImmediates(reader: Reader, code: number): void {
   } else if (code > 0xc4) throw new Error(`unknown instruction 0x${code.toString(16)}`);
 }
 
-function readParameterCounts(reader: Reader): number[] {
+function readParameterCounts(reader: WasmReader): number[] {
   const counts: number[] = [];
   reader.list(() => {
     if (reader.byte() !== 0x60) throw new Error("a type that is not a plain function type");
@@ -258,7 +260,7 @@ function readParameterCounts(reader: Reader): number[] {
   return counts;
 }
 
-function readImports(reader: Reader): TraceFunctions {
+function readImports(reader: WasmReader): TraceFunctions {
   const found = new Map<string, number>();
   let count = 0;
   reader.list(() => {
@@ -283,7 +285,7 @@ function readImports(reader: Reader): TraceFunctions {
   return { branch: index("branch"), address: index("address"), operand: index("operand"), count };
 }
 
-function readNames(reader: Reader): [number, string][] {
+function readNames(reader: WasmReader): [number, string][] {
   if (reader.text() !== "name") return [];
   const names: [number, string][] = [];
   while (reader.position < reader.end) {
@@ -294,47 +296,6 @@ function readNames(reader: Reader): [number, string][] {
     reader.position = next;
   }
   return names;
-}
-
-class Reader {
-  readonly bytes: Uint8Array;
-  position: number;
-  readonly end: number;
-
-  constructor(bytes: Uint8Array, position: number, end: number) {
-    this.bytes = bytes;
-    this.position = position;
-    this.end = end;
-  }
-
-  byte(): number {
-    return this.bytes[this.position++];
-  }
-
-  /** LEB128. */
-  unsigned(): number {
-    let value = 0;
-    for (let scale = 1; ; scale *= 128) {
-      const byte = this.byte();
-      value += (byte & 127) * scale;
-      if (byte < 128) return value;
-    }
-  }
-
-  skipNumber(): void {
-    while (this.byte() >= 128);
-  }
-
-  text(): string {
-    const length = this.unsigned();
-    const start = this.position;
-    this.position += length;
-    return new TextDecoder().decode(this.bytes.subarray(start, start + length));
-  }
-
-  list(each: () => void): void {
-    for (let count = this.unsigned(); count > 0; count--) each();
-  }
 }
 
 function unsigned(value: number): number[] {
