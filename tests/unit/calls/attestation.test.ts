@@ -130,6 +130,8 @@ describe("measurement registers", () => {
     ["a digest nowhere", "invalidAddress", Eid.atst, Atst.extend, DATA + 0x10_0000, 48, 17],
     ["a buffer that is too short", "invalidParam", Eid.atst, Atst.read, OUT, 47, 17],
     ["a buffer nowhere", "invalidAddress", Eid.atst, Atst.read, DATA - 24, 48, 17],
+    ["a digest nowhere, by COVG", "invalidAddress", Eid.covg, CovgAttestation.extend, DATA + 0x10_0000, 48, 4],
+    ["a buffer nowhere, by COVG", "invalidAddress", Eid.covg, CovgAttestation.read, DATA - 24, 48, 4],
     ["a static register by its index", "invalidParam", Eid.covg, CovgAttestation.extend, INPUT, 48, 0],
     ["no such index", "invalidParam", Eid.covg, CovgAttestation.read, OUT, 48, 8],
     ["an index beyond 32 bits", "invalidParam", Eid.covg, CovgAttestation.read, OUT, 48, 2 ** 32 + 4],
@@ -320,6 +322,7 @@ describe("evidence", () => {
     ],
     ["a chain to nowhere", "invalidAddress", Eid.atst, Atst.evidence, 0, 0, 0, 16, DATA - 4096, 4096],
     ["a key of another length", "invalidParam", Eid.covg, CovgAttestation.evidence, INPUT, 33, NONCE, 1, OUT, 4096],
+    ["a key nowhere", "invalidAddress", Eid.covg, CovgAttestation.evidence, DATA - 8, 32, NONCE, 1, OUT, 4096],
     [
       "a format of COVG that is none",
       "invalidParam",

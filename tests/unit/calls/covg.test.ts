@@ -4,7 +4,7 @@ import { operations } from "../../../machine/simulated/guest-script.ts";
 import type { Operation } from "../../../machine/simulated/guest-script.ts";
 import { CoveHost, HUGE, PAGE, TVM_MEMORY, TVM_MEMORY_SIZE } from "../support/simulated/cove-host.ts";
 import type { Tvm } from "../support/simulated/cove-host.ts";
-import { Covg, Eid, Sbi, errorName } from "../support/simulated/sbi.ts";
+import { Covg, CovgAttestation, Eid, Sbi, errorName } from "../support/simulated/sbi.ts";
 import type { SbiError } from "../support/simulated/sbi.ts";
 
 /** COVG: what a TVM asks for itself. Errors go to the guest without an exit; what succeeds is an exit that tells the host. */
@@ -81,7 +81,7 @@ const badRanges: [string, SbiError, number | bigint, number | bigint][] = [
 test("the host has no such calls", () => {
   start();
   host.leaveTvm();
-  for (const fid of Object.values(Covg))
+  for (const fid of [...Object.values(Covg), ...Object.values(CovgAttestation)])
     assert.equal(errorName(host.call(Eid.covg, fid, RANGE, PAGE).error), "notSupported");
 });
 

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { before, describe, test } from "node:test";
 import { operations } from "../../../machine/simulated/guest-script.ts";
-import { PAGE, TVM_MEMORY } from "../support/simulated/cove-host.ts";
+import { CoveHost, PAGE, TVM_MEMORY } from "../support/simulated/cove-host.ts";
 import { CoviHost, TVM_IMSIC } from "../support/simulated/covi-host.ts";
-import { Covg, Covh, EVERY, Eid } from "../support/simulated/sbi.ts";
+import { Covg, Covh, Covi, EVERY, Eid } from "../support/simulated/sbi.ts";
 import type { CoviName } from "../support/simulated/sbi.ts";
 
 /** COVI, call by call: what each answers in which state, and that an error changes nothing. Calls are made on hart 0 unless they say another. */
@@ -464,4 +464,43 @@ describe("a TVM that is destroyed gives its files back, cleared", () => {
       }
     }
   });
+});
+
+describe("no call knows a guest that is none, or a vCPU that the TVM lacks", () => {
+  const onVcpu = ["unbindImsicBegin", "unbindImsicEnd", "rebindImsicClone", "rebindImsicEnd"] as const;
+  for (const name of onVcpu) {
+    test(`${name}: invalidParam`, () => {
+      const { tvm } = at("bound");
+      for (const [guest, vcpu] of [
+        [NO_GUEST, 0],
+        [0, 0],
+        [tvm, 2],
+        [tvm, -1],
+      ] as const)
+        covi.refuses("invalidParam", name, guest, vcpu);
+    });
+  }
+  for (const name of ["bindImsic", "rebindImsicBegin", "injectExternalInterrupt"] as const) {
+    test(`${name}: invalidParam`, () => {
+      const { tvm } = at("bound");
+      for (const [guest, vcpu] of [
+        [NO_GUEST, 0],
+        [tvm, 2],
+      ] as const)
+        covi.refuses("invalidParam", name, guest, vcpu, 1);
+    });
+  }
+});
+
+test("without guest files for TVMs there is no COVI: every function is notSupported, for hosts and TVMs", async () => {
+  const host = await CoveHost.boot({ options: { guestFiles: 1 } });
+  const refuseAll = (): void => {
+    for (const [name, fid] of Object.entries(Covi))
+      host.refusesCall("notSupported", () => host.call(Eid.covi, fid, 2, 0, 1), name);
+  };
+  refuseAll();
+  const tvm = host.buildTvm();
+  host.registerNacl();
+  host.enter(tvm);
+  refuseAll();
 });
