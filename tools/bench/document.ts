@@ -6,11 +6,17 @@ import type { Baseline } from "./baseline.ts";
 import { ROWS } from "./rows.ts";
 import { number } from "./table.ts";
 
-/** docs/performance.md: the parts of it that the suite writes. Each lies between two comments that name it. */
+/** docs/performance.md, and the summary in README.md: the parts that the suite writes. Each lies between two comments that name it. */
 
 /** The compiler whose figures the document has. */
 export const REFERENCE_COMPILER = "gcc 12.2.0";
 const FILE = path.join(repository, "docs", "performance.md");
+const README = path.join(repository, "README.md");
+/** Rows of the summary. */
+const SUMMARY = [
+  ...["boot", "null-call-host", "ecall-exit", "demand-zero-fault", "convert-100", "add-measured-100", "reclaim-100"],
+  ...["create-to-finalize", "destroy", "memory-kept", "image-size"],
+];
 
 const CHART_FILE = path.join(repository, "docs", "growth.svg");
 
@@ -19,9 +25,14 @@ export function writeChart(svg: string): void {
   writeFileSync(CHART_FILE, svg);
 }
 
-/** Puts the figures of the baseline into the document. */
+/** Puts the figures of the baseline into the document, and the most important ones into the README. */
 export function updateDocument(baseline: Baseline): void {
   writeFileSync(FILE, withPart(readDocument(), "figures", figureTable(baseline)));
+  writeFileSync(README, withPart(readReadme(), "summary", summaryTable(baseline)));
+}
+
+export function readReadme(): string {
+  return readFileSync(README, "utf8");
 }
 
 export function readDocument(): string {
@@ -53,7 +64,7 @@ function placeOf(document: string, name: string): { start: number; end: number }
   const begin = `<!-- made by the suite: ${name} -->`;
   const start = document.indexOf(begin) + begin.length;
   const end = document.indexOf(`<!-- end of ${name} -->`);
-  if (start < begin.length || end < start) throw new Failure(`docs/performance.md has no place for its part "${name}"`);
+  if (start < begin.length || end < start) throw new Failure(`the document has no place for its part "${name}"`);
   return { start, end };
 }
 
@@ -67,6 +78,17 @@ export function figureTable(baseline: Baseline): string {
     number(original),
   ]);
   return markdownTable(["operation", "Salus", "budget", "original"], rows);
+}
+
+/** The rows by which to compare, without budgets. */
+export function summaryTable(baseline: Baseline): string {
+  const entries = baseline[REFERENCE_COMPILER] ?? {};
+  const rows = ROWS.filter(({ name }) => SUMMARY.includes(name)).map(({ name, label, original, unit }) => {
+    const figure = entries[name].hypervisor;
+    const ratio = figure > 0 && original !== null ? `${(original / figure).toFixed(1)} times` : "";
+    return [unit === "bytes" ? `${label}, bytes` : label, number(figure), number(original), ratio];
+  });
+  return markdownTable(["executed instructions", "Salus", "rivosinc/salus", "less by"], rows);
 }
 
 /** A table as Prettier lays it out. */

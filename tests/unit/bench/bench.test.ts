@@ -2,7 +2,14 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { readBaseline, regressions, updated } from "../../../tools/bench/baseline.ts";
 import { chart } from "../../../tools/bench/chart.ts";
-import { figureTable, partOf, readDocument, withPart } from "../../../tools/bench/document.ts";
+import {
+  figureTable,
+  partOf,
+  readDocument,
+  readReadme,
+  summaryTable,
+  withPart,
+} from "../../../tools/bench/document.ts";
 import { figureOf, meetsBudget, type Figure } from "../../../tools/bench/figures.ts";
 import { parseReport, pluginArguments } from "../../../tools/bench/plugin.ts";
 import { costs } from "../../../tools/bench/profile.ts";
@@ -124,8 +131,9 @@ test("row names are unique, and their machines exist", () => {
   for (const { on, per } of ROWS) assert.ok(on in SETUPS && per > 0);
 });
 
-test("docs/performance.md has the figures of the baseline", () => {
+test("docs/performance.md and the README have the figures of the baseline", () => {
   assert.equal(partOf(readDocument(), "figures"), figureTable(readBaseline()));
+  assert.equal(partOf(readReadme(), "summary"), summaryTable(readBaseline()));
   const document = withPart("a\n<!-- made by the suite: x -->\nold\n<!-- end of x -->\nb", "x", "new");
   assert.equal(document, "a\n<!-- made by the suite: x -->\n\nnew\n\n<!-- end of x -->\nb");
   assert.throws(() => withPart(document, "y", "new"), /has no place for its part "y"/);
