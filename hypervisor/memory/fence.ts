@@ -1,4 +1,4 @@
-import { invalidateDevices, oldestDeviceVersion } from "../devices/iommu/commands";
+import { askDevices, askOldDevices, devicesIdle, lookAtDevices, oldestDeviceVersion } from "../devices/iommu/commands";
 import { reportFaults } from "../devices/iommu/faults";
 import { Hart, NO_VM, thisHart } from "../hart";
 import { HGATP, HGATP_VMID_SHIFT } from "../riscv/csr";
@@ -65,22 +65,39 @@ export function minVersion(vm: Vm): u64 {
   return oldest;
 }
 
+/** Whether devices translate by the tables of `vm`, so that IOMMUs take part in its fences. */
+// @ts-ignore: decorator
+@inline
+export function hasDevices(vm: Vm): bool {
+  return thisHart().root.iommuCount != 0 && vm.kind == VmKind.Host;
+}
+
 /**
- * Devices of the host forget translations older than the current version: the part of IOMMUs in a fence. An IOMMU that is slow has not announced it on
- * return, and the fence is not complete; the next call looks again.
+ * Devices of `vm`, which has some, are to forget what they know of its tables. `devicesForgot` says when they have; until then they have not announced it, and a fence
+ * is not complete.
  */
 export function refreshDevices(vm: Vm): void {
   const root = thisHart().root;
-  if (root.iommuCount == 0 || vm.kind != VmKind.Host) return;
-  invalidateDevices(root, loadAcquire64(versionAddress(vm)));
+  askDevices(root, loadAcquire64(versionAddress(vm)));
   reportFaults(root);
 }
 
-/** The same, unless they have. */
-export function refreshOldDevices(vm: Vm): void {
+/**
+ * The part of IOMMUs in a fence of `vm`, which has devices: they are asked to forget what is older than the current version, if nobody has asked them. Returns true if there is nothing to
+ * wait for.
+ */
+export function refreshOldDevices(vm: Vm): bool {
   const root = thisHart().root;
-  if (root.iommuCount == 0 || vm.kind != VmKind.Host) return;
-  if (oldestDeviceVersion(root) < loadAcquire64(versionAddress(vm))) refreshDevices(vm);
+  const version = loadAcquire64(versionAddress(vm));
+  if (oldestDeviceVersion(root) >= version && devicesIdle(root)) return true;
+  askOldDevices(root, version);
+  reportFaults(root);
+  return false;
+}
+
+/** A short look at all IOMMUs: true if none is working on what it was asked, so that it makes no sense to wait. */
+export function devicesForgot(): bool {
+  return lookAtDevices(thisHart().root);
 }
 
 /**

@@ -175,7 +175,7 @@ export class VmState {
   }
 }
 
-export const RangeStep = { None: 0, Claim: 1, Pin: 2, Perform: 3, Unpin: 4, Unclaim: 5 } as const;
+export const RangeStep = { None: 0, Claim: 1, Pin: 2, Perform: 3, Unpin: 4, Unclaim: 5, Refresh: 6 } as const;
 export const RangeKind = {
   Convert: 0,
   Reclaim: 1,
@@ -223,6 +223,8 @@ export class RangeCall {
         return this.#pages("rangeGpa", this.#done, this.#count);
       case RangeStep.Unclaim:
         return this.#pages("rangeGpa", this.#done, this.vcpu.number("rangeEnd"));
+      case RangeStep.Refresh:
+        return [];
       default:
         return this.#pages("rangeGpa", 0, this.#count);
     }

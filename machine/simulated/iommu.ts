@@ -20,6 +20,8 @@ export interface IommuOptions {
   commands?: "at once" | "late" | "never" | "refuse" | "lie";
   /** Writing ddtp does not turn it off. */
   cannotStop?: boolean;
+  /** Reads of ddtp that find it busy after each write. It has its new value when it is busy no more. */
+  busyReads?: number;
 }
 
 export const PLATFORM_IOMMU = 0x0301_0000;
@@ -45,6 +47,8 @@ const Register = {
 const ON = 1 << 16;
 const ILLEGAL = 1 << 10;
 const FAULT_PENDING = 2;
+/** ddtp.busy. */
+const BUSY = 16n;
 const Cause = { disallowed: 256, contextInvalid: 258, contextMisconfigured: 259, read: 21, write: 23 } as const;
 const PPN = (1n << 44n) - 1n;
 
@@ -68,8 +72,13 @@ export class Iommu implements Device {
   readonly #registers = new DataView(new ArrayBuffer(IOMMU_REGISTERS));
   readonly #contexts = new Map<number, Context>();
   readonly #leaves = new Map<string, CachedLeaf>();
+  /** What was last written to ddtp, and how often it will still be busy. */
+  #directory = 0n;
+  #busyReads = 0;
   /** Raised whenever a translation is remembered. */
   remembered = 0;
+  /** Commands to forget translations that were executed. */
+  invalidations = 0;
 
   constructor(options: IommuOptions, memory: PhysicalMemory) {
     this.options = { ...options };
@@ -83,6 +92,7 @@ export class Iommu implements Device {
   }
 
   read(offset: number, width: number): bigint {
+    if (offset === Register.ddtp && this.#busyReads > 0 && --this.#busyReads === 0) this.#takeDirectory();
     return width === 8 ? this.#registers.getBigUint64(offset, true) : BigInt(this.#u32(offset));
   }
 
@@ -128,10 +138,19 @@ export class Iommu implements Device {
 
   /** A mode with too many levels is not taken. */
   #writeDirectory(value: bigint): void {
+    if (this.#busyReads > 0) throw new Error("ddtp is written while it is busy, which may do anything");
     const mode = Number(value & 15n);
     if (mode > (this.options.levels ?? 3) + 1) return;
     if (mode === 0 && this.options.cannotStop && this.mode !== 0) return;
-    this.#registers.setBigUint64(Register.ddtp, value & ~16n, true);
+    this.#directory = value & ~BUSY;
+    this.#busyReads = this.options.busyReads ?? 0;
+    const old = this.#registers.getBigUint64(Register.ddtp, true);
+    if (this.#busyReads === 0) this.#takeDirectory();
+    else this.#registers.setBigUint64(Register.ddtp, old | BUSY, true);
+  }
+
+  #takeDirectory(): void {
+    this.#registers.setBigUint64(Register.ddtp, this.#directory, true);
   }
 
   /** ddtp.iommu_mode. */
@@ -167,6 +186,7 @@ export class Iommu implements Device {
     const opcode = Number(command & 0x7fn);
     const func = Number((command >> 7n) & 7n);
     if (opcode === 1 && func === 1) {
+      this.invalidations++;
       const space = (command >> 44n) & 0xffffn;
       const all = ((command >> 33n) & 1n) === 0n;
       for (const key of [...this.#leaves.keys()]) if (all || key.startsWith(`${space}:`)) this.#leaves.delete(key);
@@ -289,15 +309,21 @@ export class Iommu implements Device {
       registers: new Uint8Array(this.#registers.buffer).slice(),
       contexts: [...this.#contexts],
       leaves: [...this.#leaves],
+      directory: this.#directory,
+      busyReads: this.#busyReads,
     };
   }
 
   restore(saved: unknown): void {
-    const { registers, contexts, leaves } = saved as {
+    const { registers, contexts, leaves, directory, busyReads } = saved as {
       registers: Uint8Array;
       contexts: [number, Context][];
       leaves: [string, CachedLeaf][];
+      directory: bigint;
+      busyReads: number;
     };
+    this.#directory = directory;
+    this.#busyReads = busyReads;
     new Uint8Array(this.#registers.buffer).set(registers);
     this.#contexts.clear();
     for (const [key, value] of contexts) this.#contexts.set(key, value);

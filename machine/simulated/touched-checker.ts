@@ -84,6 +84,8 @@ export class TouchedChecker {
   #epoch = 0;
   /** Pages that were touched while a call was under way, and whether they were overwritten then: checked when it is over. */
   readonly #inTransit = new Map<number, boolean>();
+  /** Whether a call was under way at the last check. */
+  #underWay = false;
   /** Addresses of VMs that were being given measured pages at the last check: the entry that ends that may also finalize them. */
   readonly #measuring = new Set<number>();
 
@@ -118,6 +120,7 @@ export class TouchedChecker {
     this.#tableOf.fill(NO_TABLE);
     this.#spaces.clear();
     this.#inTransit.clear();
+    this.#underWay = this.state.rangeCalls().length > 0;
     this.#measuring.clear();
     this.#iommuSeen = { known: -1, flushed: -1 };
     this.#findSpaces();
@@ -130,10 +133,12 @@ export class TouchedChecker {
    * changed nothing.
    */
   check(failed: boolean): void {
-    // A call that made way for an interrupt has pages in its hands, and what it gives back when it fails it took in an earlier entry.
+    // A call that made way for an interrupt has pages in its hands, and what it gives back when it fails it took in an earlier entry. Another call, which may
+    // fail, finishes it first.
     const calls = this.state.rangeCalls();
     const underWay = calls.length > 0;
-    const whole = !underWay && this.#inTransit.size === 0;
+    const whole = !underWay && !this.#underWay;
+    this.#underWay = underWay;
     this.#epoch++;
     this.#touchedCount = 0;
     this.#filesTouched = false;

@@ -1,8 +1,8 @@
 import { beginLine, endLine, putHex, putText } from "../console";
 import { lockAcquire, lockRelease } from "../../lib/spinlock";
 import { Root } from "../../root";
-import { loadAcquire64, storeRelease64, write64 } from "../../riscv/hw";
-import { Iommu, IommuState, iommuOf, turnOff } from "./iommu";
+import { loadAcquire64, read64, storeRelease64, write64 } from "../../riscv/hw";
+import { Iommu, IommuState, beginTurnOff, directoryBusy, iommuOf, isOff } from "./iommu";
 import {
   COMMANDS,
   COMMAND_ERRORS,
@@ -25,15 +25,24 @@ import {
  * An IOMMU takes part in the fence protocol (memory/fence.ts) like a hart that runs the host: it announces the translation version before which it
  * has forgotten everything. The announcement follows the completion of IOTINVAL.GVMA and IOFENCE.C; a page that was taken from the host
  * is not given away before.
+ *
+ *     askDevices --> commands under way --look--> done: the version is announced
+ *                                          |
+ *                                          +--refused, or never done--> Stopping --look--> Off: nothing passes, and nothing is held back
+ *                                                                                     +--> Lost: what was not announced never is
+ *
+ * Nobody waits here: a look is short, and whoever needs the result looks again, between looks at its own interrupts.
  */
 
 /** GSCID of the host's G-stage. */
 export const HOST_GSCID: u64 = 0;
 
-/** Polls of cqh before the hart goes on and somebody looks again later. */
-const PATIENCE: u32 = 20_000;
-/** Looks at an unfinished command, each with `PATIENCE`, after which the IOMMU is turned off. */
-const MAX_LOOKS: u32 = 1_000;
+/** Polls of a register in one look: the longest that a look holds the queues, and a hart, up. */
+const POLLS: u32 = 128;
+/** Looks that a caller takes, when nothing else is to be done, before it goes on with the commands under way. */
+export const PATIENCE: u32 = 160;
+/** Looks at an unfinished command after which the IOMMU is turned off; and at one that is being turned off, after which it is Lost. */
+const MAX_LOOKS: u32 = 100 * PATIENCE;
 
 /** Announced by an IOMMU that is off: it never holds a fence back. */
 const NEVER: u64 = ~(<u64>0);
@@ -49,30 +58,72 @@ export function oldestDeviceVersion(root: Root): u64 {
 }
 
 /**
- * All IOMMUs forget what they know of the host's G-stage, which has had translation version `version` since before the call. Normally done on return; one
- * that is slow is looked after by later calls.
+ * All IOMMUs are to forget what they know of the host's G-stage, which has had translation version `version` since before the call. `lookAtDevices` says when
+ * they have.
  */
-export function invalidateDevices(root: Root, version: u64): void {
+export function askDevices(root: Root, version: u64): void {
   for (let i: u32 = 0; i < root.iommuCount; i++) {
     const iommu = iommuOf(root, i);
     lockAcquire(iommu.lockAddress());
-    if (iommu.state == IommuState.Working && complete(iommu)) {
-      iommu.pendingVersion = version;
-      submit(iommu, IOTINVAL_GVMA | IOTINVAL_GV | (HOST_GSCID << IOTINVAL_GSCID_SHIFT));
-      complete(iommu);
-    }
+    ask(iommu, version);
     lockRelease(iommu.lockAddress());
   }
+}
+
+/** The same for those IOMMUs that nobody has asked for this version yet. */
+export function askOldDevices(root: Root, version: u64): void {
+  for (let i: u32 = 0; i < root.iommuCount; i++) {
+    const iommu = iommuOf(root, i);
+    lockAcquire(iommu.lockAddress());
+    const asked = max(iommu.flushedVersion, max(iommu.pendingVersion, iommu.wantedVersion));
+    if (asked < version) ask(iommu, version);
+    lockRelease(iommu.lockAddress());
+  }
+}
+
+function ask(iommu: Iommu, version: u64): void {
+  if (iommu.state != IommuState.Working) return;
+  // What is under way may have passed the entries in question already.
+  if (iommu.pendingVersion != 0) iommu.wantedVersion = version;
+  else invalidate(iommu, version);
+}
+
+/** One short look at each IOMMU. Whether there is nothing to wait for: what was asked is done, or the IOMMU is out of use. */
+export function lookAtDevices(root: Root): bool {
+  let done = true;
+  for (let i: u32 = 0; i < root.iommuCount; i++) {
+    const iommu = iommuOf(root, i);
+    lockAcquire(iommu.lockAddress());
+    if (!look(iommu)) done = false;
+    lockRelease(iommu.lockAddress());
+  }
+  return done;
+}
+
+/** Whether no IOMMU has anything left to do that it was asked for. No lock: the answer may be old. */
+export function devicesIdle(root: Root): bool {
+  for (let i: u32 = 0; i < root.iommuCount; i++) {
+    const iommu = iommuOf(root, i);
+    if ((read64(iommu.pendingVersionAddress()) | read64(iommu.wantedVersionAddress())) != 0) return false;
+  }
+  return true;
 }
 
 /** The directory has changed: what the IOMMU knows of it and of everything else goes. Boot; false if it does not answer. */
 export function invalidateDirectory(iommu: Iommu, version: u64): bool {
   iommu.pendingVersion = version;
   submit(iommu, IODIR_INVAL_ALL);
-  if (!complete(iommu)) return false;
+  if (!isCompleted(iommu)) return false;
   iommu.pendingVersion = version;
   submit(iommu, IOTINVAL_GVMA);
-  return complete(iommu);
+  return isCompleted(iommu);
+}
+
+function isCompleted(iommu: Iommu): bool {
+  for (let looks: u32 = 0; looks < PATIENCE && iommu.state == IommuState.Working; looks++) {
+    if (complete(iommu)) return true;
+  }
+  return false;
 }
 
 /** Puts `command` and a fence into the queue, which is empty. */
@@ -90,23 +141,58 @@ function push(iommu: Iommu, command: u64): void {
   iommu.tail = (iommu.tail + 1) & (COMMANDS - 1);
 }
 
-/** Whether the commands are done (then their version is announced), after a short wait. An IOMMU that refuses them or never does them is turned off. */
+function invalidate(iommu: Iommu, version: u64): void {
+  iommu.pendingVersion = version;
+  iommu.wantedVersion = 0;
+  submit(iommu, IOTINVAL_GVMA | IOTINVAL_GV | (HOST_GSCID << IOTINVAL_GSCID_SHIFT));
+}
+
+/** Whether there is nothing to wait for. Caller holds the lock (boot: nobody else runs). */
+function look(iommu: Iommu): bool {
+  if (iommu.state == IommuState.Stopping) return lookAtEnd(iommu);
+  if (iommu.state != IommuState.Working) return true;
+  if (!complete(iommu)) return false;
+  if (iommu.wantedVersion == 0) return true;
+  invalidate(iommu, iommu.wantedVersion);
+  return complete(iommu);
+}
+
+/** Whether the commands are done: then their version is announced. An IOMMU that refuses them or never does them begins to be turned off. */
 function complete(iommu: Iommu): bool {
   if (iommu.pendingVersion == 0) return true;
   const registers = iommu.registers;
-  for (let polls: u32 = 0; polls < PATIENCE; polls++) {
+  for (let polls: u32 = 0; polls < POLLS; polls++) {
     if (readRegister32(registers, CQH) == iommu.tail) {
       announce(iommu, iommu.pendingVersion);
       return true;
     }
-    if ((readRegister32(registers, CQCSR) & COMMAND_ERRORS) != 0) break;
+    if ((readRegister32(registers, CQCSR) & COMMAND_ERRORS) != 0) {
+      stop(iommu);
+      return false;
+    }
   }
   iommu.looks++;
-  if ((readRegister32(registers, CQCSR) & COMMAND_ERRORS) == 0 && iommu.looks < MAX_LOOKS) return false;
-  turnOff(iommu);
-  logEnd(iommu);
-  if (iommu.state == IommuState.Off) announce(iommu, NEVER);
+  if (iommu.looks == MAX_LOOKS) stop(iommu);
   return false;
+}
+
+function stop(iommu: Iommu): void {
+  iommu.looks = 0;
+  beginTurnOff(iommu);
+}
+
+/** Whether the IOMMU, which was told to turn itself off, has done so or never will. Until it has, nothing that it may remember is announced as forgotten. */
+function lookAtEnd(iommu: Iommu): bool {
+  let polls: u32 = 0;
+  while (polls < POLLS && directoryBusy(iommu)) polls++;
+  const busy = polls == POLLS;
+  iommu.looks++;
+  if (busy && iommu.looks != MAX_LOOKS) return false;
+  const off = !busy && isOff(iommu);
+  iommu.state = off ? IommuState.Off : IommuState.Lost;
+  logEnd(iommu);
+  if (off) announce(iommu, NEVER);
+  return true;
 }
 
 function logEnd(iommu: Iommu): void {

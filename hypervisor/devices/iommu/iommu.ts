@@ -12,6 +12,7 @@ import {
   CQCSR,
   CQT,
   DDTP,
+  DDTP_BUSY,
   DDTP_MODE_MASK,
   DDTP_OFF,
   DDTP_ONE_LEVEL,
@@ -46,7 +47,7 @@ import {
  * they reach what the host reaches: its RAM that it has not given away, its interrupt files, nothing else. A device without a context
  * reaches nothing.
  *
- * The host does not see the IOMMU. Fields behind `lock` are changed under it, `flushedVersion` is also read without (memory/fence.ts).
+ * The host does not see the IOMMU. Fields behind `lock` are changed under it, the versions are also read without (memory/fence.ts).
  */
 @unmanaged
 export class Iommu {
@@ -72,6 +73,8 @@ export class Iommu {
   flushedVersion: u64;
   /** The version that `flushedVersion` becomes when the commands up to `tail` are done; 0 = none are under way. */
   pendingVersion: u64;
+  /** Asked for while commands were under way: the version of the invalidation that follows them; 0 = none. */
+  wantedVersion: u64;
 
   // ---- faults.ts
   /** Index of the next fault record. */
@@ -98,6 +101,14 @@ export class Iommu {
   flushedVersionAddress(): u64 {
     return <u64>(changetype<usize>(this) + offsetof<Iommu>("flushedVersion"));
   }
+
+  pendingVersionAddress(): u64 {
+    return <u64>(changetype<usize>(this) + offsetof<Iommu>("pendingVersion"));
+  }
+
+  wantedVersionAddress(): u64 {
+    return <u64>(changetype<usize>(this) + offsetof<Iommu>("wantedVersion"));
+  }
 }
 
 export const NO_FUNCTION: u32 = 0xffff_ffff;
@@ -109,6 +120,8 @@ export const enum IommuState {
   Off = 1,
   /** It neither works nor can be turned off: no page is given away any more. */
   Lost = 2,
+  /** It was told to turn itself off and has not said that it is: as Lost, until it has. */
+  Stopping = 3,
 }
 
 /** Why an IOMMU is not used. */
@@ -161,11 +174,27 @@ export function startIommu(iommu: Iommu, gstageLevels: u32, lastId: u32, file: u
   return fault;
 }
 
-/** Makes the IOMMU block everything, at once: nothing that it remembers counts any more. */
+/** Makes the IOMMU block everything, at once: nothing that it remembers counts any more. Boot: it is waited for. */
 export function turnOff(iommu: Iommu): void {
-  writeRegister64(iommu.registers, DDTP, DDTP_OFF);
-  const off = waitForDirectory(iommu.registers) && (readRegister64(iommu.registers, DDTP) & DDTP_MODE_MASK) == DDTP_OFF;
+  // Nothing may be written to a directory pointer that is busy.
+  if (iommu.state != IommuState.Stopping) beginTurnOff(iommu);
+  const off = waitForDirectory(iommu.registers) && isOff(iommu);
   iommu.state = off ? IommuState.Off : IommuState.Lost;
+}
+
+/** The same without waiting: the IOMMU is off when `directoryBusy` ends and `isOff`. */
+export function beginTurnOff(iommu: Iommu): void {
+  iommu.state = IommuState.Stopping;
+  writeRegister64(iommu.registers, DDTP, DDTP_OFF);
+}
+
+/** Whether the IOMMU is still carrying out what was last written to its directory pointer. */
+export function directoryBusy(iommu: Iommu): bool {
+  return (readRegister64(iommu.registers, DDTP) & DDTP_BUSY) != 0;
+}
+
+export function isOff(iommu: Iommu): bool {
+  return (readRegister64(iommu.registers, DDTP) & DDTP_MODE_MASK) == DDTP_OFF;
 }
 
 function configure(iommu: Iommu, gstageLevels: u32, lastId: u32, file: u64, message: u32): u32 {

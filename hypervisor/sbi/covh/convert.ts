@@ -1,8 +1,11 @@
 import { Hart } from "../../hart";
 import { checkPageRange, splitForBatches } from "../../memory/claims";
-import { initiateFence, refreshAddressSpace, refreshDevices, refreshOldDevices } from "../../memory/fence";
+import { PATIENCE } from "../../devices/iommu/commands";
+import { devicesForgot, hasDevices, initiateFence, refreshAddressSpace, refreshOldDevices } from "../../memory/fence";
+import { callAgain } from "../../vm/call-again";
 import { Vcpu } from "../../vm/vcpu";
 import { Vm, VmKind } from "../../vm/vm";
+import { mustGiveWay } from "../../vm/wait";
 import { SBI_INVALID_ADDRESS } from "../errors";
 import { beginRange } from "./range-call";
 import { RangeKind } from "./range-perform";
@@ -45,19 +48,34 @@ function begin(caller: Vcpu, kind: RangeKind, gpa: u64, pages: u64): i64 {
  * others do by TsmLocalFence or by running a TVM. ALREADY_STARTED while an earlier fence is not complete.
  */
 export function tsmInitiateFence(hart: Hart, caller: Vcpu): i64 {
-  refreshOldDevices(caller.vm);
+  const devices = hasDevices(caller.vm);
+  // Of an earlier fence.
+  if (devices && !awaitDevices(hart, caller.vm)) return callAgain();
   const started = initiateFence(caller.vm);
   if (started != 0) return started;
   refreshAddressSpace(hart, caller);
-  refreshDevices(caller.vm);
+  // The fence is begun, so the call cannot be made again: what IOMMUs owe, TsmLocalFence waits for.
+  if (devices) awaitDevices(hart, caller.vm);
   return 0;
 }
 
-/** COVH 4, TsmLocalFence(): this hart catches up with the fences of its VM (CoVE 0.7 §9.4.5). */
+/** COVH 4, TsmLocalFence(): this hart, and the IOMMUs, catch up with the fences of the VM (CoVE 0.7 §9.4.5). */
 export function tsmLocalFence(hart: Hart, caller: Vcpu): i64 {
   refreshAddressSpace(hart, caller);
-  refreshOldDevices(caller.vm);
-  return 0;
+  return !hasDevices(caller.vm) || awaitDevices(hart, caller.vm) ? 0 : callAgain();
+}
+
+/**
+ * Has the IOMMUs forget what is older than the version of `vm`, which has devices, and gives them time for it. False if an interrupt waits and they are not done. One that takes
+ * very long is not waited for: as it has announced nothing, no page is given away that it may remember.
+ */
+function awaitDevices(hart: Hart, vm: Vm): bool {
+  if (refreshOldDevices(vm)) return true;
+  for (let looks: u32 = 0; looks < PATIENCE; looks++) {
+    if (devicesForgot()) return true;
+    if (mustGiveWay(hart)) return false;
+  }
+  return true;
 }
 
 /** Only the host has TVMs: a TVM's own children need a third level of ownership that the ABI table of a nested VM would bring. */

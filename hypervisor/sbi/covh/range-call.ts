@@ -1,7 +1,8 @@
 import { Hart } from "../../hart";
 import { lockAcquire, lockRelease } from "../../lib/spinlock";
 import { contiguousFrom, lockOfVm } from "../../memory/claims";
-import { minVersion, refreshDevices } from "../../memory/fence";
+import { PATIENCE } from "../../devices/iommu/commands";
+import { devicesForgot, hasDevices, minVersion, refreshDevices } from "../../memory/fence";
 import { NOT_MAPPED, leafSize, translate } from "../../memory/gstage";
 import {
   BATCH,
@@ -31,7 +32,7 @@ import { RangeKind, performBatch } from "./range-perform";
  * Calls on ranges of pages, which may be as long as RAM: carried out in steps over batches (memory/page-list.ts), so that no entry into the
  * hypervisor takes longer than one batch while somebody waits.
  *
- *     check -> Claim -> Pin -> Perform -> the answer
+ *     check -> Claim -> Pin -> Perform -> Refresh -> the answer
  *                |       |
  *                |       +-> Unpin --+
  *                +--------------------+-> Unclaim -> the error
@@ -40,11 +41,12 @@ import { RangeKind, performBatch } from "./range-perform";
  * has got hold of a page in between; then Unclaim unblocks all. Destroying has one step (vm/tear-down.ts), and cannot fail.
  *
  * Claim takes the pages that change hands, Pin holds those that are read or shared; either can fail, and is then undone. Perform cannot fail.
+ * Refresh, after pages came back, has the IOMMUs forget that nothing was there, and looks a few times whether they have.
  *
  * Between batches a pending interrupt wins: the call stays in the vCPU's record (Vcpu.range...), sepc stays at the ecall, and making the call
  * again goes on with it. If the vCPU makes another COVH call instead, this one is carried out first and its answer is lost.
  * Meanwhile the claimed pages are nobody's, and the TVM (inRangeCall) lets no other call change its address space: the checks that were made
- * stay true. A call on one batch never stops half-way.
+ * stay true. A call that claims one batch does it in one go.
  */
 export const enum RangeStep {
   None = 0,
@@ -53,6 +55,7 @@ export const enum RangeStep {
   Perform = 3,
   Unpin = 4,
   Unclaim = 5,
+  Refresh = 6,
 }
 
 /**
@@ -101,16 +104,15 @@ export function isSameCall(caller: Vcpu): bool {
  * locks of the TVM and of the caller's VM for parts of a batch.
  */
 export function carryOn(hart: Hart, caller: Vcpu): i64 {
-  // Measuring a page is as much work as anything else is for a batch.
+  // Measuring a page is as much work as anything else is for a batch; a pass over a TVM's memory is a batch's, and there are up to four.
   const unit: u64 = caller.rangeKind == RangeKind.MeasuredPages ? 1 : BATCH;
-  const long = caller.rangePages > unit || caller.rangeKind == RangeKind.Destroy;
+  const long = caller.rangePages > unit || caller.rangeKind >= <u32>RangeKind.Block;
   while (true) {
     stepOn(hart, caller);
     if (caller.rangeStep == RangeStep.None) break;
-    if (long && mustGiveWay(hart)) return callAgain();
+    const looked = caller.rangeStep == RangeStep.Refresh && caller.rangeDone != 0;
+    if ((long || looked) && mustGiveWay(hart)) return callAgain();
   }
-  // A device that tried in between may remember that nothing was there.
-  if (caller.rangeKind == RangeKind.Reclaim) refreshDevices(caller.vm);
   const vm = caller.rangeVm;
   if (vm != null) {
     lockAcquire(lockOfVm(vm));
@@ -124,6 +126,7 @@ export function carryOn(hart: Hart, caller: Vcpu): i64 {
 
 /** One batch of the step that the call is at. */
 function stepOn(hart: Hart, caller: Vcpu): void {
+  if (caller.rangeStep == RangeStep.Refresh) return refreshOn(caller);
   if (caller.rangeKind == RangeKind.Destroy) return destroyOn(caller);
   if (caller.rangeKind >= <u32>RangeKind.Block) return passOn(caller);
   const vm = caller.vm;
@@ -184,6 +187,13 @@ function passOf(caller: Vcpu): Pass {
   }
 }
 
+/** A device that tried before its page was there again may remember that nothing was: one look at whether it has forgotten. */
+function refreshOn(caller: Vcpu): void {
+  if (caller.rangeDone == 0) refreshDevices(caller.vm);
+  caller.rangeDone++;
+  if (devicesForgot() || caller.rangeDone == PATIENCE) goTo(caller, RangeStep.None, 0);
+}
+
 /** A part of the destruction of the TVM, which is out of everybody's sight. With the last, its record is gone. */
 function destroyOn(caller: Vcpu): void {
   const vm = caller.rangeVm!;
@@ -203,6 +213,8 @@ function stepAfter(caller: Vcpu): RangeStep {
       return RangeStep.Perform;
     case RangeStep.Unpin:
       return measured ? RangeStep.Unclaim : RangeStep.None;
+    case RangeStep.Perform:
+      return caller.rangeKind == RangeKind.Reclaim && hasDevices(caller.vm) ? RangeStep.Refresh : RangeStep.None;
     default:
       return RangeStep.None;
   }

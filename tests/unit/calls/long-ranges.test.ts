@@ -176,12 +176,16 @@ describe("taking memory of a TVM back while an interrupt waits", () => {
     assert.equal(entriesOf("removePages", tvm.id, TARGET, LONG * PAGE), 1);
   });
 
-  test("a batch is one entry", () => {
+  test("each pass is an entry, also over no more than a batch", () => {
     givenUp();
     interruptWaits();
-    assert.equal(entriesOf("blockPages", tvm.id, TARGET, BATCH * PAGE), 1);
+    assert.equal(entriesOf("blockPages", tvm.id, TARGET, BATCH * PAGE), 3);
+    assert.equal(entriesOf("unblockPages", tvm.id, TARGET, BATCH * PAGE), 2);
+    assert.equal(entriesOf("blockPages", tvm.id, TARGET, PAGE), 3);
     host.must("tvmInitiateFence", tvm.id);
-    assert.equal(entriesOf("removePages", tvm.id, TARGET, BATCH * PAGE), 1);
+    assert.equal(entriesOf("removePages", tvm.id, TARGET, PAGE), 2);
+    interruptIsGone();
+    assert.equal(entriesOf("blockPages", tvm.id, TARGET + PAGE, BATCH * PAGE), 1);
   });
 
   test("a large page is a batch", () => {

@@ -2,14 +2,19 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import type { IommuOptions } from "../../../machine/simulated/iommu.ts";
 import type { MachineOptions } from "../../../machine/simulated/machine-options.ts";
+import { Csr } from "../../../machine/simulated/csr-numbers.ts";
+import type { DoorReplacement } from "../../../machine/simulated/door.ts";
+import { operations } from "../../../machine/simulated/guest-script.ts";
 import { ECAM_BASE, PCI_WINDOW, type PciFunctionSpec } from "../../../machine/simulated/pci.ts";
 import { CoveHost, TVM_MEMORY } from "../support/simulated/cove-host.ts";
+import { Covh, Eid, Sbi } from "../support/simulated/sbi.ts";
 
 /** DMA of the host's devices: it reaches what the host reaches, and only as long as the host does. */
 
 const DEVICE = 0x10;
 const OTHER = 0x18;
 const MASTER = 4;
+const SOFTWARE = 1n << 1n;
 /** A gpa where the host has nothing, though the machine has RAM there. */
 const NOWHERE = 0x81f0_0000;
 const IMSIC = 0x2800_0000;
@@ -193,6 +198,102 @@ describe("IOMMUs that do not do what they should", () => {
     assert.equal(host.machine.dma(DEVICE, page), undefined);
   });
 
+  test("one that is slow keeps nobody from an interrupt, and the call is over when it is done", async () => {
+    const host = await boot(IN_PCI);
+    const iommu = host.machine.iommu!;
+    const tvm = host.buildTvm();
+    const page = host.take(1);
+    host.machine.dma(DEVICE, page, 1);
+    host.must("convertPages", page, 1);
+    host.writeCsr("sie", SOFTWARE);
+    host.writeCsr("sip", SOFTWARE);
+    iommu.options.commands = "late";
+    // Begun, and more it cannot do.
+    host.must("initiateFence");
+    host.refuses("invalidAddress", "addZeroPages", tvm.id, page, 0, 1, TARGET);
+    const isMadeAgain = (call: number, ...args: number[]): void => {
+      host.machine.begin(host.hart, operations.ecall(Eid.covh, call, ...args));
+      for (let i = 0; i < 3; i++) host.machine.step(host.hart);
+      assert.equal(host.context.ending, undefined, "it is made again");
+    };
+    const isOver = (): void => {
+      iommu.work();
+      const outcome = host.resume();
+      assert("done" in outcome);
+      assert.equal((outcome.done as { error: bigint }).error, Sbi.success);
+    };
+    isMadeAgain(Covh.initiateFence);
+    host.context.pending = undefined;
+    isMadeAgain(Covh.localFence);
+    isOver();
+    // Pages that come back are the host's, and the call waits until its devices see it.
+    const back = host.take(1);
+    host.must("convertPages", back, 1);
+    iommu.options.commands = "at once";
+    host.fence();
+    iommu.options.commands = "late";
+    isMadeAgain(Covh.reclaimPages, back, 1);
+    isOver();
+    assert.equal(host.load(back, 8), 0n);
+    host.must("addZeroPages", tvm.id, page, 0, 1, TARGET);
+    assert.equal(host.machine.dma(DEVICE, page), undefined);
+  });
+
+  test("a look at it is short: the registers of the IOMMU are read a few hundred times between two looks at what is pending", async () => {
+    let reads = 0;
+    let most = 0;
+    let all = 0;
+    const door: DoorReplacement = (usual) => {
+      const { mmioRead32, mmioRead64, csrRead } = usual as Record<string, (...args: unknown[]) => unknown>;
+      const counted = (read: typeof csrRead) => (at: bigint) => {
+        most = Math.max(most, ++reads);
+        all++;
+        return read(at);
+      };
+      return {
+        mmioRead32: counted(mmioRead32),
+        mmioRead64: counted(mmioRead64),
+        csrRead: (csr: number) => {
+          if (csr === Csr.sip) reads = 0;
+          return csrRead(csr);
+        },
+      };
+    };
+    const host = await CoveHost.boot({ options: { pci: DEVICES, iommu: IN_PCI }, door });
+    const { options } = host.machine.iommu!;
+    host.must("convertPages", host.take(1), 1);
+    options.commands = "never";
+    most = reads = all = 0;
+    host.must("initiateFence");
+    host.must("localFence");
+    // Then it refuses, and does not turn off for long.
+    Object.assign(options, { commands: "refuse", busyReads: 1_000_000 });
+    host.machine.iommu!.work();
+    for (let i = 0; i < 4; i++) host.must("localFence");
+    assert(all > 50_000, `${all} reads`);
+    assert(most < 300, `${most} reads in one go`);
+  });
+
+  test("what comes back while it is at work is forgotten as well", async () => {
+    const host = await boot(IN_PCI);
+    const iommu = host.machine.iommu!;
+    const [first, second] = [host.take(1), host.take(1)];
+    host.must("convertPages", first, 1);
+    host.must("convertPages", second, 1);
+    host.fence();
+    iommu.options.commands = "late";
+    host.must("reclaimPages", first, 1);
+    host.must("reclaimPages", second, 1);
+    const invalidations = (): number => iommu.invalidations;
+    const before = invalidations();
+    iommu.work();
+    assert.equal(invalidations(), before + 1);
+    // Whoever looks next sends what was asked for meanwhile.
+    host.must("localFence");
+    iommu.work();
+    assert.equal(invalidations(), before + 2);
+  });
+
   test("one that begins to refuse commands is turned off", async () => {
     const host = await boot(IN_PCI);
     const tvm = host.buildTvm();
@@ -205,6 +306,57 @@ describe("IOMMUs that do not do what they should", () => {
     assert.match(host.machine.console, /it is turned off, its devices have no DMA any more/);
     assert.equal(host.machine.dma(DEVICE, host.take(1), 1), undefined);
     host.must("addZeroPages", tvm.id, page, 0, 1, TARGET);
+  });
+
+  test("one that takes its time to turn off holds fences back until it has", async () => {
+    const host = await boot(IN_PCI);
+    const tvm = host.buildTvm();
+    const page = host.take(1);
+    host.machine.dma(DEVICE, page, 1);
+    host.must("convertPages", page, 1);
+    Object.assign(host.machine.iommu!.options, { commands: "refuse", busyReads: 50_000 });
+    host.must("initiateFence");
+    // Its devices still get to the page.
+    assert.equal(host.machine.dma(DEVICE, page), 1);
+    host.refuses("invalidAddress", "addZeroPages", tvm.id, page, 0, 1, TARGET);
+    for (let i = 0; i < 3; i++) host.must("localFence");
+    assert.match(host.machine.console, /it is turned off, its devices have no DMA any more/);
+    host.must("addZeroPages", tvm.id, page, 0, 1, TARGET);
+    assert.equal(host.machine.dma(DEVICE, page), undefined);
+  });
+
+  test("one that is never done with turning off is given up, and keeps pages where they are", async () => {
+    const host = await boot(IN_PCI);
+    const tvm = host.buildTvm();
+    const page = host.take(1);
+    host.machine.dma(DEVICE, page, 1);
+    host.must("convertPages", page, 1);
+    Object.assign(host.machine.iommu!.options, { commands: "refuse", busyReads: Infinity });
+    host.must("initiateFence");
+    for (let calls = 0; calls < 101; calls++) host.must("localFence");
+    assert.match(host.machine.console, /it cannot be turned off, the host's pages stay where they are/);
+    assert.equal(host.machine.dma(DEVICE, page), 1);
+    host.refuses("invalidAddress", "addZeroPages", tvm.id, page, 0, 1, TARGET);
+    host.refuses("alreadyStarted", "initiateFence");
+  });
+
+  test("one that never executes a command is turned off in the end, and nothing is given away before", async () => {
+    const host = await boot(IN_PCI);
+    const tvm = host.buildTvm();
+    const page = host.take(1);
+    host.machine.dma(DEVICE, page, 1);
+    host.must("convertPages", page, 1);
+    host.machine.iommu!.options.commands = "never";
+    host.must("initiateFence");
+    let calls = 0;
+    while (!host.machine.console.includes("it is turned off")) {
+      host.refuses("invalidAddress", "addZeroPages", tvm.id, page, 0, 1, TARGET);
+      host.must("localFence");
+      assert(++calls <= 100, "it is given up some time");
+    }
+    assert(calls > 50, "and not too early");
+    host.must("addZeroPages", tvm.id, page, 0, 1, TARGET);
+    assert.equal(host.machine.dma(DEVICE, page), undefined);
   });
 
   test("one that cannot even be turned off keeps pages where they are", async () => {
