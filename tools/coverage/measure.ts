@@ -2,7 +2,7 @@ import { existsSync, globSync, readFileSync, rmSync, writeFileSync } from "node:
 import path from "node:path";
 import { Failure } from "../failure.ts";
 import { buildFolder, repository } from "../repository.ts";
-import { hypervisorTests, inParallel, runTestFile, type TestFileResult } from "../test/hypervisor-tests.ts";
+import { hypervisorTests, inParallel, runTestFile, testInputs, type TestFileResult } from "../test/hypervisor-tests.ts";
 import { substituteEnvironment } from "../test/substitute.ts";
 import type { Unit } from "./instrument.ts";
 import { digestOf, hypervisorSources, instrumentHypervisor } from "./sources.ts";
@@ -12,15 +12,28 @@ import { digestOf, hypervisorSources, instrumentHypervisor } from "./sources.ts"
 export interface Coverage {
   /** Over the sources and everything that the tests are made of. */
   digest: string;
+  /** Over the sources and the tools: with the same, what a test reached counts until the test changes. */
+  base: string;
   units: Unit[];
   /** How often each counter was passed, over all tests. */
   counts: number[];
-  tests: { file: string; seconds: number; failure?: string; /** Counters that it passed. */ reached: number[] }[];
+  tests: MeasuredTest[];
+}
+
+interface MeasuredTest {
+  file: string;
+  /** Over everything of tests/ and machine/ that it is made of. */
+  inputs: string;
+  seconds: number;
+  failure?: string;
+  /** Counters that it passed. */
+  reached: number[];
 }
 
 const FOLDER = path.join(buildFolder, "coverage");
 const RESULT = path.join(FOLDER, "coverage.json");
 const TIMEOUT_SECONDS = 300;
+const TOOLS = ["tools/{coverage,build,test}/**/*.ts"];
 
 /** How often a unit was reached. */
 export function timesReached(unit: Unit, counts: readonly number[]): number {
@@ -30,19 +43,24 @@ export function timesReached(unit: Unit, counts: readonly number[]): number {
 
 /** The last measurement, if nothing has changed since. */
 export function lastMeasurement(): Coverage | undefined {
-  if (!existsSync(RESULT)) return undefined;
-  const last = JSON.parse(readFileSync(RESULT, "utf8")) as Coverage;
-  return last.digest === inputsDigest() ? last : undefined;
+  const last = stored();
+  return last?.digest === inputsDigest() ? last : undefined;
+}
+
+function stored(): Coverage | undefined {
+  return existsSync(RESULT) ? (JSON.parse(readFileSync(RESULT, "utf8")) as Coverage) : undefined;
 }
 
 /**
- * Measures, `parallel` test files at a time.
+ * Measures, `parallel` test files at a time. Of the tests that passed with these sources before, only those that changed since run again.
  *
  * @param report receives the result of each test file
  * @throws Failure if there is nothing to run
  */
 export async function measure(parallel: number, report: (result: TestFileResult) => void): Promise<Coverage> {
-  const digest = inputsDigest();
+  const [digest, base] = [inputsDigest(), baseDigest()];
+  const last = stored();
+  const valid = new Map(last?.base === base ? last.tests.map((test) => [`${test.file} ${test.inputs}`, test]) : []);
   const hypervisor = await instrumentHypervisor(FOLDER, hypervisorSources());
   const files = hypervisorTests();
   if (files.length === 0) throw new Failure("no test loads the hypervisor");
@@ -50,6 +68,13 @@ export async function measure(parallel: number, report: (result: TestFileResult)
   const tests: Coverage["tests"] = [];
   await inParallel(files, parallel, async (file) => {
     const folder = path.join(FOLDER, "counters", file.replaceAll("/", "_"));
+    const inputs = testInputs(file);
+    const known = valid.get(`${file} ${inputs}`);
+    if (known && known.failure === undefined && existsSync(folder)) {
+      readCounters(folder, hypervisor.probes).forEach((count, probe) => (counts[probe] += count));
+      tests.push(known);
+      return;
+    }
     rmSync(folder, { recursive: true, force: true });
     const environment = {
       ...substituteEnvironment(hypervisor.wasm, hypervisor.sources),
@@ -60,11 +85,17 @@ export async function measure(parallel: number, report: (result: TestFileResult)
     const own = readCounters(folder, hypervisor.probes);
     own.forEach((count, probe) => (counts[probe] += count));
     const reached = own.flatMap((count, probe) => (count > 0 ? [probe] : []));
-    tests.push({ file, seconds: result.seconds, reached, ...(result.failure ? { failure: result.failure } : {}) });
+    tests.push({
+      file,
+      inputs,
+      seconds: result.seconds,
+      reached,
+      ...(result.failure ? { failure: result.failure } : {}),
+    });
     report(result);
   });
   tests.sort((a, b) => (a.file < b.file ? -1 : 1));
-  const coverage = { digest, units: hypervisor.units, counts, tests };
+  const coverage = { digest, base, units: hypervisor.units, counts, tests };
   writeFileSync(RESULT, JSON.stringify(coverage));
   return coverage;
 }
@@ -80,7 +111,15 @@ function readCounters(folder: string, probes: number): number[] {
 }
 
 function inputsDigest(): string {
-  const patterns = ["tests/**/*.ts", "machine/simulated/*.ts", "tools/{coverage,build,test}/**/*.ts"];
+  return digestWith(["tests/**/*.ts", "machine/simulated/*.ts", ...TOOLS]);
+}
+
+function baseDigest(): string {
+  return digestWith(TOOLS);
+}
+
+/** Digest over the sources of the hypervisor and these files. */
+function digestWith(patterns: string[]): string {
   // Faults and explanations decide nothing about what a test reaches.
   const files = globSync(patterns, { cwd: repository })
     .filter((file) => !/^tests\/(qemu|mutants|coverage)\//.test(file))

@@ -29,9 +29,11 @@ const FOLDER = path.join(buildFolder, "mutants");
 const CACHE = path.join(FOLDER, "results.json");
 /** A test may take that many times as long as without a fault, and some seconds, before it counts as one that never ends. */
 const PATIENCE = 3;
-const PATIENCE_SECONDS = 10;
+const PATIENCE_SECONDS = 4;
 
 interface CacheEntry {
+  /** The fault's file. */
+  file: string;
   /** Over the sources with the fault. */
   sources: string;
   /** Over the test that caught it, or over all tests. */
@@ -74,7 +76,7 @@ class Trial {
   readonly #sourcesDigest: string;
   readonly #allTests: string;
   readonly #cache: Record<string, CacheEntry>;
-  /** How many faults of a file each test has caught: the likeliest is tried first. */
+  /** How many faults of a file, and of a folder, each test has caught: the likeliest is tried first. */
   readonly #catches = new Map<string, number>();
 
   constructor(options: RunOptions) {
@@ -82,6 +84,9 @@ class Trial {
     this.#sourcesDigest = digestOf([...options.sources].flat());
     this.#allTests = digestOf(options.coverage.tests.map(({ file }) => testInputs(file)));
     this.#cache = existsSync(CACHE) ? (JSON.parse(readFileSync(CACHE, "utf8")) as Record<string, CacheEntry>) : {};
+    for (const { file, outcome } of Object.values(this.#cache)) {
+      if (file && outcome.verdict === "caught") this.#count(file, outcome.test);
+    }
   }
 
   /** Whether an earlier run with the same sources and tests found out. */
@@ -103,7 +108,7 @@ class Trial {
     const sources = this.#sourcesWith(fault);
     const known = this.knows(fault);
     const outcome = known ? this.#cache[fault.id].outcome : await this.#outcome(fault, folder);
-    if (!known) this.#remember(fault.id, { sources, tests: this.#testsOf(outcome), outcome });
+    if (!known) this.#remember(fault.id, { file: fault.file, sources, tests: this.#testsOf(outcome), outcome });
     return { fault, outcome, seconds: (performance.now() - begin) / 1000, known };
   }
 
@@ -142,20 +147,42 @@ class Trial {
         timeoutSeconds: seconds * PATIENCE + PATIENCE_SECONDS,
       });
       if (result.passed) continue;
-      const key = `${fault.file} ${file}`;
-      this.#catches.set(key, (this.#catches.get(key) ?? 0) + 1);
+      this.#count(fault.file, file);
       return { verdict: "caught", test: file, how: result.failure!.split("\n").slice(0, 3).join(" | ").slice(0, 300) };
     }
     return { verdict: "survived", tests: tests.length };
   }
 
-  /** The likeliest to notice first. */
-  #testsReaching(fault: Fault): Coverage["tests"] {
-    const catches = ({ file }: { file: string }): number => this.#catches.get(`${fault.file} ${file}`) ?? 0;
-    return testsReaching(fault, this.#options.coverage).sort(
-      (a, b) => catches(b) - catches(a) || a.seconds - b.seconds,
-    );
+  #count(faultFile: string, test: string): void {
+    for (const place of [faultFile, path.dirname(faultFile)]) {
+      const key = `${place} ${test}`;
+      this.#catches.set(key, (this.#catches.get(key) ?? 0) + 1);
+    }
   }
+
+  /** The likeliest to notice for its time first. */
+  #testsReaching(fault: Fault): Coverage["tests"] {
+    const catches = (place: string, test: string): number => this.#catches.get(`${place} ${test}`) ?? 0;
+    const worth = new Map<string, number>();
+    const tests = testsReaching(fault, this.#options.coverage);
+    for (const { file, seconds } of tests) {
+      const hope = 4 * catches(fault.file, file) + catches(path.dirname(fault.file), file);
+      worth.set(file, (hope + 2 * commonWords(fault.file, file) + 0.3) / (seconds + 0.3));
+    }
+    return tests.sort((a, b) => worth.get(b.file)! - worth.get(a.file)!);
+  }
+}
+
+/** How many words of a source's name are in a test's: what is named after the place is likely to be about it. */
+export function commonWords(source: string, test: string): number {
+  const words = (name: string): string[] => name.replace(/(\.test)?\.ts$/, "").split(/\W+/);
+  const singular = (word: string): string => word.replace(/s$/, "");
+  const known = new Set(words(test).map(singular));
+  return new Set(
+    words(source)
+      .map(singular)
+      .filter((word) => known.has(word)),
+  ).size;
 }
 
 /**

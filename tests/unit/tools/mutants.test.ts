@@ -5,7 +5,7 @@ import { faulty, locate, rank, type NamedFault } from "../../../tools/mutants/fa
 import { faultsOf } from "../../../tools/mutants/operators.ts";
 import { mutantReport } from "../../../tools/mutants/report.ts";
 import { spread } from "../../../tools/mutants/select.ts";
-import { testsReaching, type Result } from "../../../tools/mutants/run.ts";
+import { commonWords, testsReaching, type Result } from "../../../tools/mutants/run.ts";
 import { NAMED_FAULTS } from "../../mutants/named/index.ts";
 
 const SOURCE = `
@@ -28,7 +28,7 @@ test("tests of a fault outside the hypervisor's module are those of its folder",
     [{ id: "x", file: "/crypto/a", from: "one", to: "1", description: "", caughtBy: "" }],
     new Map([["crypto/a.ts", "one"]]),
   );
-  const entry = (file: string, failure?: string) => ({ file, seconds: 1, reached: [0], failure });
+  const entry = (file: string, failure?: string) => ({ file, inputs: "", seconds: 1, reached: [0], failure });
   const tests = [
     entry("tests/unit/vm/a.test.ts"),
     entry("tests/unit/crypto/a.test.ts"),
@@ -40,6 +40,12 @@ test("tests of a fault outside the hypervisor's module are those of its folder",
     ["tests/unit/crypto/a.test.ts"],
   );
   assert.deepEqual(testsReaching({ ...fault, file: "hypervisor/a.ts" }, { units: [], tests }), []);
+});
+
+test("a test named after the place is tried early", () => {
+  assert.equal(commonWords("hypervisor/memory/fence.ts", "tests/unit/simulated/fences.test.ts"), 1);
+  assert.equal(commonWords("hypervisor/vm/mmio-decode.ts", "tests/unit/vm/mmio-decode.test.ts"), 3);
+  assert.equal(commonWords("hypervisor/sbi/pmu.ts", "tests/unit/calls/covi.test.ts"), 0);
 });
 
 test("a named fault that does not fit says why", () => {
