@@ -31,6 +31,8 @@ export interface UserMode {
   call(number: number, a0?: number | bigint, a1?: number | bigint, a2?: number | bigint): bigint;
   /** An exception or interrupt with this scause. Returns if the hypervisor lets the helper go on. */
   trap(cause: bigint | number, stval?: bigint): void;
+  /** Takes the interrupts that are pending and enabled now, as they are between any two instructions. */
+  takeInterrupts(): void;
   /** Reads and writes through the helper's address space; a page that is not there or does not allow it is an exception. */
   read(address: number, length: number): Uint8Array;
   write(address: number, bytes: Uint8Array): void;

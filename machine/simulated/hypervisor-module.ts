@@ -35,7 +35,7 @@ export function hypervisorModule(): Promise<HypervisorModule> {
 
 /** The same for the user-mode helper. */
 export function helperModule(): Promise<HypervisorModule> {
-  loadedHelper ??= loadCached("helper", "umode/main.ts", ["umode/**/*.ts"], HELPER_DATA_BASE);
+  loadedHelper ??= loadHelper();
   return loadedHelper;
 }
 
@@ -61,6 +61,13 @@ export function declaredPrimitives(): string[] {
 async function load(): Promise<HypervisorModule> {
   if (substitute.wasm !== undefined) return hypervisorModuleFrom(substitute.wasm, DATA_BASE);
   return loadCached("", "hypervisor/main.ts", ["hypervisor/**/*.ts", "crypto/**/*.ts", "umode/**/*.ts"], DATA_BASE);
+}
+
+async function loadHelper(): Promise<HypervisorModule> {
+  const [entry, root] = ["umode/main.ts", substitute.helperSources];
+  if (root === undefined) return loadCached("helper", entry, ["umode/**/*.ts", "crypto/**/*.ts"], HELPER_DATA_BASE);
+  const binary = await compile(entry, HELPER_DATA_BASE, root);
+  return { wasm: new WebAssembly.Module(binary), binary, dataBase: HELPER_DATA_BASE };
 }
 
 /** Compiles the module with this entry, or takes what was made of the same sources. */

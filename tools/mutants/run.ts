@@ -4,7 +4,7 @@ import type { Coverage } from "../coverage/measure.ts";
 import { compileForTests, digestOf, writeSources } from "../coverage/sources.ts";
 import { buildFolder } from "../repository.ts";
 import { inParallel, runTestFile, testInputs } from "../test/hypervisor-tests.ts";
-import { substituteEnvironment } from "../test/substitute.ts";
+import { substituteEnvironment, substituteHelper } from "../test/substitute.ts";
 import { faulty, type Fault } from "./fault.ts";
 
 /** Puts faults into the hypervisor, one at a time, and runs the tests that reach the place until one of them fails. */
@@ -141,9 +141,10 @@ class Trial {
 
   async #runTests(fault: Fault, wasm: string, folder: string): Promise<Verdict> {
     const tests = this.#testsReaching(fault);
+    const helper = isOfHelper(fault) ? substituteHelper(folder) : {};
     for (const { file, seconds } of tests) {
       const result = await runTestFile(file, {
-        environment: substituteEnvironment(wasm, folder),
+        environment: { ...substituteEnvironment(wasm, folder), ...helper },
         timeoutSeconds: seconds * PATIENCE + PATIENCE_SECONDS,
       });
       if (result.passed) continue;
@@ -185,9 +186,18 @@ export function commonWords(source: string, test: string): number {
   ).size;
 }
 
+/** What the hypervisor enters the user-mode helper with: tests that reach it run the helper. */
+const HELPER_ENTRY = "hypervisor/helper/run.ts";
+
+/** Whether the fault is, or may be, one of the user-mode helper, which is a module of its own. */
+function isOfHelper({ file }: Fault): boolean {
+  return !file.startsWith("hypervisor/");
+}
+
 /**
  * Tests that reach the statement with the fault (or, outside of statements, its file). What is not under hypervisor/ may be missing in its
- * module, as signatures are, which the user-mode helper makes: the tests of its own folder, which compile it themselves, count as well.
+ * module, as signatures are, which the user-mode helper makes: tests that run the helper count as well, and those of the fault's own folder, which
+ * compile it themselves.
  */
 export function testsReaching(fault: Fault, { units, tests }: Pick<Coverage, "units" | "tests">): Coverage["tests"] {
   const inFile = units.filter(({ file }) => file === fault.file);
@@ -195,6 +205,8 @@ export function testsReaching(fault: Fault, { units, tests }: Pick<Coverage, "un
     .filter(({ kind, start, end }) => kind === "statement" && start <= fault.start && end >= fault.end)
     .sort((a, b) => a.end - a.start - (b.end - b.start));
   const counters = new Set(around.length > 0 ? around[0].plus : inFile.flatMap(({ plus }) => plus));
+  const entry = isOfHelper(fault) ? units.filter(({ file }) => file === HELPER_ENTRY) : [];
+  for (const { plus } of entry) for (const probe of plus) counters.add(probe);
   const own = `tests/unit/${fault.file.split("/")[0]}/`;
   return tests.filter(
     ({ failure, file, reached }) =>

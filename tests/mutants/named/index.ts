@@ -1,4 +1,5 @@
 import type { NamedFault } from "../../../tools/mutants/fault.ts";
+import { ATTESTATION_FAULTS } from "./attestation.ts";
 import { BLOCKING_FAULTS } from "./blocking.ts";
 import { CRYPTO_FAULTS } from "./crypto.ts";
 import { DEVICE_FAULTS } from "./devices.ts";
@@ -18,4 +19,5 @@ export const NAMED_FAULTS: NamedFault[] = [
   ...INTERRUPT_FAULTS,
   ...DEVICE_FAULTS,
   ...CRYPTO_FAULTS,
+  ...ATTESTATION_FAULTS,
 ];

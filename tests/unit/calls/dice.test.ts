@@ -7,7 +7,7 @@ import { MachineEnded } from "../../../machine/simulated/errors.ts";
 import { Imsic } from "../../../machine/simulated/imsic.ts";
 import { Machine } from "../../../machine/simulated/machine.ts";
 import { machineOptions } from "../../../machine/simulated/machine-options.ts";
-import { cdiOfVm, elements, extensions, fwids, keyOfCdi, OID, sha512 } from "../support/evidence.ts";
+import { cdiOfVm, certificates, elements, extensions, fwids, keyOfCdi, OID, sha512 } from "../support/evidence.ts";
 import { CoveHost } from "../support/simulated/cove-host.ts";
 import { Atst, Eid, errorName } from "../support/simulated/sbi.ts";
 
@@ -66,16 +66,37 @@ describe("a handover", () => {
     assert.equal(issuer.subject, `serialNumber=${key.id.toString("hex")}`);
   });
 
+  test("a buffer that its certificates do not fit into gets nothing", async () => {
+    const machine = await machineWith(handover());
+    machine.boot();
+    const host = CoveHost.on(machine);
+    const out = host.take(8);
+    const { error, value } = host.call(Eid.atst, Atst.evidence, 0, 0, 0, 16, out, 8 * 4096);
+    assert.equal(errorName(error), "success");
+    const length = Number(value);
+    for (let page = 0; page < 8; page++) host.fill(out + page * 4096, 1, 0x77);
+    for (const room of [length - 1, 4096]) {
+      assert.equal(errorName(host.call(Eid.atst, Atst.evidence, 0, 0, 0, 16, out, room).error), "invalidParam");
+      assert(host.peek(out, length).every((byte) => byte === 0x77));
+    }
+    assert.equal(host.call(Eid.atst, Atst.evidence, 0, 0, 0, 16, out, length).value, value);
+  });
+
   test("its secrets are in no memory after a reset", async () => {
     const machine = await machineWith(handover([]));
     machine.boot();
     const host = CoveHost.on(machine);
     const out = host.take(1);
-    assert.equal(host.call(Eid.atst, Atst.evidence, 0, 0, 0, 16, out, 4096).error, 0n);
+    const { error, value } = host.call(Eid.atst, Atst.evidence, 0, 0, 0, 16, out, 4096);
+    assert.equal(error, 0n);
+    const info = extensions(certificates(host.peek(out, Number(value)))[0]).get(OID.tcbInfo)!.value;
+    const hostCdi = cdiOfVm(ATTESTATION, fwids(info), false);
     assert(inMemory(machine, ATTESTATION));
+    assert(inMemory(machine, hostCdi));
     assert.throws(() => host.ecall(Eid.srst, 0, 0, 0), MachineEnded);
     assert(!inMemory(machine, ATTESTATION), "attestation CDI");
     assert(!inMemory(machine, SEALING), "sealing CDI");
+    assert(!inMemory(machine, hostCdi), "attestation CDI of the host's layer");
   });
 
   for (const [what, content] of [

@@ -134,6 +134,18 @@ describe("what it may do", () => {
     });
   });
 
+  test("no counters, no other environment, and no time beyond its own", () => {
+    host.restore("in the TVM");
+    const error = evidence((user) => {
+      // scounteren, senvcfg, hie
+      for (const csr of [0x106, 0x10a, 0x604]) assert.equal(user.hart.csr.read(csr), 0n, csr.toString(16));
+      host.machine.clock.advance(10_000_000n);
+      user.takeInterrupts();
+      assert.fail("it went on");
+    });
+    assert.equal(error, "failed");
+  });
+
   test("one signature", () => {
     host.restore("in the TVM");
     assert.equal(evidence(signedMessage), "success");

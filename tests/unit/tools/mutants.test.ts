@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import type { Unit } from "../../../tools/coverage/instrument.ts";
 import { hypervisorSources } from "../../../tools/coverage/sources.ts";
 import { faulty, locate, rank, type NamedFault } from "../../../tools/mutants/fault.ts";
 import { faultsOf } from "../../../tools/mutants/operators.ts";
@@ -40,6 +41,9 @@ test("tests of a fault outside the hypervisor's module are those of its folder",
     ["tests/unit/crypto/a.test.ts"],
   );
   assert.deepEqual(testsReaching({ ...fault, file: "hypervisor/a.ts" }, { units: [], tests }), []);
+  const place = { file: "hypervisor/helper/run.ts", line: 1, column: 1, label: "", function: "", start: 0, end: 9 };
+  const unit: Unit = { kind: "function", ...place, plus: [0], minus: [] };
+  assert.equal(testsReaching({ ...fault, file: "umode/a.ts" }, { units: [unit], tests }).length, 2);
 });
 
 test("a test named after the place is tried early", () => {
