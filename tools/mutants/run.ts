@@ -27,8 +27,8 @@ export interface Result {
 
 const FOLDER = path.join(buildFolder, "mutants");
 const CACHE = path.join(FOLDER, "results.json");
-/** A test may take that many times as long as without a fault, and some seconds, before it counts as one that never ends. */
-const PATIENCE = 3;
+/** A test may take that many times as long as with counters, and some seconds, before it counts as one that never ends. */
+const PATIENCE = 1.5;
 const PATIENCE_SECONDS = 4;
 
 interface CacheEntry {
@@ -39,6 +39,8 @@ interface CacheEntry {
   /** Over the test that caught it, or over all tests. */
   tests: string;
   outcome: Verdict;
+  /** Tests that did not notice. */
+  passed: string[];
 }
 
 export interface RunOptions {
@@ -76,16 +78,16 @@ class Trial {
   readonly #sourcesDigest: string;
   readonly #allTests: string;
   readonly #cache: Record<string, CacheEntry>;
-  /** How many faults of a file, and of a folder, each test has caught: the likeliest is tried first. */
-  readonly #catches = new Map<string, number>();
+  readonly #odds = new Odds();
 
   constructor(options: RunOptions) {
     this.#options = options;
     this.#sourcesDigest = digestOf([...options.sources].flat());
     this.#allTests = digestOf(options.coverage.tests.map(({ file }) => testInputs(file)));
     this.#cache = existsSync(CACHE) ? (JSON.parse(readFileSync(CACHE, "utf8")) as Record<string, CacheEntry>) : {};
-    for (const { file, outcome } of Object.values(this.#cache)) {
-      if (file && outcome.verdict === "caught") this.#count(file, outcome.test);
+    for (const { file, outcome, passed = [] } of Object.values(this.#cache)) {
+      passed.forEach((test) => this.#odds.learn(file, test, false));
+      if (outcome.verdict === "caught") this.#odds.learn(file, outcome.test, true);
     }
   }
 
@@ -107,8 +109,9 @@ class Trial {
     const begin = performance.now();
     const sources = this.#sourcesWith(fault);
     const known = this.knows(fault);
-    const outcome = known ? this.#cache[fault.id].outcome : await this.#outcome(fault, folder);
-    if (!known) this.#remember(fault.id, { file: fault.file, sources, tests: this.#testsOf(outcome), outcome });
+    const passed: string[] = [];
+    const outcome = known ? this.#cache[fault.id].outcome : await this.#outcome(fault, folder, passed);
+    if (!known) this.#remember(fault.id, { file: fault.file, sources, tests: this.#testsOf(outcome), outcome, passed });
     return { fault, outcome, seconds: (performance.now() - begin) / 1000, known };
   }
 
@@ -122,7 +125,7 @@ class Trial {
     writeFileSync(CACHE, JSON.stringify(this.#cache));
   }
 
-  async #outcome(fault: Fault, folder: string): Promise<Verdict> {
+  async #outcome(fault: Fault, folder: string, passed: string[]): Promise<Verdict> {
     const file = path.join(folder, fault.file);
     const text = this.#options.sources.get(fault.file)!;
     writeFileSync(file, faulty(fault, text));
@@ -133,13 +136,13 @@ class Trial {
       } catch (error) {
         return { verdict: "invalid", why: (error as Error).message.split("\n")[0] };
       }
-      return await this.#runTests(fault, wasm, folder);
+      return await this.#runTests(fault, wasm, folder, passed);
     } finally {
       writeFileSync(file, text);
     }
   }
 
-  async #runTests(fault: Fault, wasm: string, folder: string): Promise<Verdict> {
+  async #runTests(fault: Fault, wasm: string, folder: string, passed: string[]): Promise<Verdict> {
     const tests = this.#testsReaching(fault);
     const helper = isOfHelper(fault) ? substituteHelper(folder) : {};
     for (const { file, seconds } of tests) {
@@ -147,30 +150,54 @@ class Trial {
         environment: { ...substituteEnvironment(wasm, folder), ...helper },
         timeoutSeconds: seconds * PATIENCE + PATIENCE_SECONDS,
       });
-      if (result.passed) continue;
-      this.#count(fault.file, file);
+      this.#odds.learn(fault.file, file, !result.passed);
+      if (result.passed) {
+        passed.push(file);
+        continue;
+      }
       return { verdict: "caught", test: file, how: result.failure!.split("\n").slice(0, 3).join(" | ").slice(0, 300) };
     }
     return { verdict: "survived", tests: tests.length };
   }
 
-  #count(faultFile: string, test: string): void {
-    for (const place of [faultFile, path.dirname(faultFile)]) {
+  /** What noticed this fault when it was tried last, then the likeliest to notice for its time. */
+  #testsReaching(fault: Fault): Coverage["tests"] {
+    const last = this.#cache[fault.id]?.outcome;
+    const worth = ({ file, seconds }: { file: string; seconds: number }): number =>
+      last?.verdict === "caught" && last.test === file ? Infinity : this.#odds.of(fault.file, file) / (seconds + 1);
+    return testsReaching(fault, this.#options.coverage)
+      .map((test) => ({ test, worth: worth(test) }))
+      .sort((a, b) => b.worth - a.worth)
+      .map(({ test }) => test);
+  }
+}
+
+/** How likely a test is to notice a fault: from what it did with others of the same file, the same folder, and everywhere. */
+export class Odds {
+  readonly #seen = new Map<string, { tried: number; caught: number }>();
+
+  learn(source: string, test: string, caught: boolean): void {
+    for (const place of [source, path.dirname(source), ""]) {
       const key = `${place} ${test}`;
-      this.#catches.set(key, (this.#catches.get(key) ?? 0) + 1);
+      const { tried, caught: before } = this.#seen.get(key) ?? { tried: 0, caught: 0 };
+      this.#seen.set(key, { tried: tried + 1, caught: before + (caught ? 1 : 0) });
     }
   }
 
-  /** The likeliest to notice for its time first. */
-  #testsReaching(fault: Fault): Coverage["tests"] {
-    const catches = (place: string, test: string): number => this.#catches.get(`${place} ${test}`) ?? 0;
-    const worth = new Map<string, number>();
-    const tests = testsReaching(fault, this.#options.coverage);
-    for (const { file, seconds } of tests) {
-      const hope = 4 * catches(fault.file, file) + catches(path.dirname(fault.file), file);
-      worth.set(file, (hope + 2 * commonWords(fault.file, file) + 0.3) / (seconds + 0.3));
+  /** Between 0 and 1. What is known of the narrower place counts more, the more there is. */
+  of(source: string, test: string): number {
+    const words = Math.min(commonWords(source, test), 2);
+    let odds = 0.05;
+    for (const [place, weight] of [
+      ["", 10],
+      [path.dirname(source), 4],
+      [source, 2],
+    ] as const) {
+      const { tried, caught } = this.#seen.get(`${place} ${test}`) ?? { tried: 0, caught: 0 };
+      odds = (caught + weight * odds) / (tried + weight);
+      if (place === "") odds = 1 - (1 - odds) * 0.6 ** words;
     }
-    return tests.sort((a, b) => worth.get(b.file)! - worth.get(a.file)!);
+    return odds;
   }
 }
 

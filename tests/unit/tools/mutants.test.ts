@@ -6,7 +6,7 @@ import { faulty, locate, rank, type NamedFault } from "../../../tools/mutants/fa
 import { faultsOf } from "../../../tools/mutants/operators.ts";
 import { mutantReport } from "../../../tools/mutants/report.ts";
 import { spread } from "../../../tools/mutants/select.ts";
-import { commonWords, testsReaching, type Result } from "../../../tools/mutants/run.ts";
+import { commonWords, Odds, testsReaching, type Result } from "../../../tools/mutants/run.ts";
 import { NAMED_FAULTS } from "../../mutants/named/index.ts";
 
 const SOURCE = `
@@ -50,6 +50,20 @@ test("a test named after the place is tried early", () => {
   assert.equal(commonWords("hypervisor/memory/fence.ts", "tests/unit/simulated/fences.test.ts"), 1);
   assert.equal(commonWords("hypervisor/vm/mmio-decode.ts", "tests/unit/vm/mmio-decode.test.ts"), 3);
   assert.equal(commonWords("hypervisor/sbi/pmu.ts", "tests/unit/calls/covi.test.ts"), 0);
+});
+
+test("a test that noticed the faults of a place is tried early for others there", () => {
+  const odds = new Odds();
+  const [place, neighbour, elsewhere] = ["hypervisor/vm/a.ts", "hypervisor/vm/b.ts", "hypervisor/boot/c.ts"];
+  for (let i = 0; i < 3; i++) odds.learn(place, "tests/x.test.ts", true);
+  for (let i = 0; i < 3; i++) odds.learn(place, "tests/y.test.ts", false);
+  const chances = [place, neighbour, elsewhere].map((source) => odds.of(source, "tests/x.test.ts"));
+  assert.deepEqual(
+    chances,
+    [...chances].sort((a, b) => b - a),
+  );
+  assert(chances[0] > 0.5 && chances[2] < 0.5);
+  assert(odds.of(place, "tests/y.test.ts") < odds.of(place, "tests/z.test.ts"));
 });
 
 test("a named fault that does not fit says why", () => {
