@@ -395,3 +395,30 @@ test("without AIA overflows cannot be passed on: counters count, and nobody is t
   assert(read(host, counter) < 20n);
   assert.equal(host.machine.canStep(host.hart), false);
 });
+
+for (const counters of [0, 1, 28, 29]) {
+  test(`each of ${counters} programmable counters is itself, for the host and for a TVM in between`, async () => {
+    const { host, tvm } = await scene({ counters });
+    assert.equal(must(host, Pmu.numCounters), BigInt(3 + counters));
+    const numbers = Array.from({ length: counters }, (_, index) => BigInt(3 + index));
+    const beginAt = (first: bigint): void => {
+      for (const number of numbers) {
+        assert.equal(must(host, Pmu.configMatching, number, 1, 0, INSTRUCTIONS, 0), number);
+        must(host, Pmu.start, number, 1, INIT_VALUE, first * number);
+      }
+    };
+    const isAt = (first: bigint): void => {
+      for (const number of numbers) {
+        const value = read(host, number) - first * number;
+        assert(value >= 0n && value < 1000n, `counter ${number}: ${value}`);
+      }
+    };
+    beginAt(1_000_000n);
+    host.enter(tvm);
+    beginAt(3_000_000n);
+    host.leaveTvm();
+    isAt(1_000_000n);
+    host.enter(tvm);
+    isAt(3_000_000n);
+  });
+}

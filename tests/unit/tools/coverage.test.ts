@@ -43,7 +43,7 @@ function measurement(calls: [number, number][]): Coverage {
   const { text, units, nextProbe } = instrument("hypervisor/memory/f.ts", SOURCE, 0);
   const found = run(text, calls);
   const counts = Array.from({ length: nextProbe }, (_, probe) => found[probe] ?? 0);
-  return { digest: "", units, counts, tests: [] };
+  return { digest: "", base: "", units, counts, tests: [] };
 }
 
 test("no line moves, and every counter is there once", () => {
