@@ -99,7 +99,7 @@ export const HYPERVISOR: ImageModule = {
   embedded: HELPER,
   rawMemoryFolders: ["hypervisor/lib/", "hypervisor/riscv/", "crypto/"],
   bootStackSize: STACK_SIZE,
-  textRoom: 124 * 1024,
+  textRoom: 116 * 1024,
   // What runs once.
   small: ["hypervisor/boot/"],
   stacks: [
@@ -156,7 +156,7 @@ export function workloadModule(name: string): ImageModule {
     base: IMAGE_BASE,
     rawMemoryFolders: ["workloads/", "hypervisor/lib/", "hypervisor/riscv/"],
     bootStackSize: WORKLOAD_STACK_SIZE,
-    textRoom: (name === "tellus" ? 64 : 32) * 1024,
+    textRoom: (name === "tellus" ? 76 : 32) * 1024,
     stacks: [{ what: "the boot hart's stack", size: WORKLOAD_STACK_SIZE, entries: ["main", "trap"] }],
   };
 }
