@@ -22,10 +22,12 @@ import { lockAcquire, lockRelease } from "../lib/spinlock";
 import { lockOfVm } from "../memory/claims";
 import { copyFromVm, copyToVm } from "../memory/guest-access";
 import { NOT_MAPPED, gpaRangeValid, translate } from "../memory/gstage";
+import { EXC_LOAD_GUEST_PAGE, EXC_STORE_GUEST_PAGE } from "../riscv/csr";
 import { copyBytes, read8, write32, write64, write8, zeroBytes } from "../riscv/hw";
 import { PAGE_SIZE } from "../riscv/pte";
 import { SBI_FAILED, SBI_INVALID_ADDRESS, SBI_INVALID_PARAM, SBI_PENDING } from "../sbi/errors";
 import { MEASUREMENT_REGISTERS, registerAddress } from "../vm/measurement";
+import { unlessMissing } from "../vm/missing-pages";
 import { MEASUREMENT_SIZE } from "../vm/tvm-layout";
 import { Vcpu } from "../vm/vcpu";
 import { deriveId, SCRATCH_BYTES, SCRATCH_FREE } from "./kdf";
@@ -61,12 +63,13 @@ export function certificateForCsr(
   room: u64,
 ): i64 {
   if (length == 0 || length > HELPER_AREA) return SBI_INVALID_PARAM;
-  const bad = checkOutput(caller, out, room);
+  const bad = checkOutput(hart, caller, out, room);
   if (bad != 0) return bad;
   const input = hart.helper.input;
   zeroBytes(input, PAGE_SIZE);
   const copied = copyFromVm(caller.vm, csr, <usize>input, length);
-  return copied != 0 ? copied : evidence(hart, caller, RequestKind.CsrCertificate, length, nonce, out, room);
+  if (copied != 0) return unlessMissing(hart, caller, copied, csr, length, EXC_LOAD_GUEST_PAGE);
+  return evidence(hart, caller, RequestKind.CsrCertificate, length, nonce, out, room);
 }
 
 /** Evidence (`kind`: KeyCertificate or Token) for the Ed25519 public key of `length` bytes at `key`. */
@@ -81,17 +84,18 @@ export function evidenceForKey(
   room: u64,
 ): i64 {
   if (length != KEY_SIZE) return SBI_INVALID_PARAM;
-  const bad = checkOutput(caller, out, room);
+  const bad = checkOutput(hart, caller, out, room);
   if (bad != 0) return bad;
   const input = hart.helper.input;
   zeroBytes(input, PAGE_SIZE);
   const copied = copyFromVm(caller.vm, key, <usize>input, length);
-  return copied != 0 ? copied : evidence(hart, caller, kind, length, nonce, out, room);
+  if (copied != 0) return unlessMissing(hart, caller, copied, key, length, EXC_LOAD_GUEST_PAGE);
+  return evidence(hart, caller, kind, length, nonce, out, room);
 }
 
 /** The certificate of the caller's attestation key, and its issuers. */
 export function issuerChain(hart: Hart, caller: Vcpu, out: u64, room: u64): i64 {
-  const bad = checkOutput(caller, out, room);
+  const bad = checkOutput(hart, caller, out, room);
   if (bad != 0) return bad;
   const root = hart.root;
   const scratch = <u64>hart.workPages;
@@ -124,7 +128,7 @@ function evidence(hart: Hart, caller: Vcpu, kind: RequestKind, length: u64, nonc
   const layer = vmLayer(hart.root, caller.vm, scratch);
   const request = beginRequest(hart, caller, kind, layer);
   const copied = copyFromVm(caller.vm, nonce, <usize>(request + REQUEST_NONCE), NONCE_SIZE);
-  if (copied != 0) return copied;
+  if (copied != 0) return unlessMissing(hart, caller, copied, nonce, NONCE_SIZE, EXC_LOAD_GUEST_PAGE);
   write64(request + REQUEST_INPUT_LENGTH, length);
   if (kind != RequestKind.CsrCertificate) {
     copyBytes(request + REQUEST_PUBLIC_KEY, context.input, KEY_SIZE);
@@ -170,14 +174,15 @@ function begin(hart: Hart, signer: Layer, purpose: Purpose, out: u64, room: u64)
   return SBI_PENDING;
 }
 
-/** Whether `room` bytes at `out` are memory of the caller now. */
-function checkOutput(caller: Vcpu, out: u64, room: u64): i64 {
+/** Whether `room` bytes at `out` are memory of the caller now; SBI_PENDING if its host is to make them so. */
+function checkOutput(hart: Hart, caller: Vcpu, out: u64, room: u64): i64 {
   if (room == 0) return SBI_INVALID_PARAM;
   const length = min(room, MAX_OUTPUT);
   const vm = caller.vm;
   if (!gpaRangeValid(vm, out, length)) return SBI_INVALID_ADDRESS;
   for (let at = out & ~(PAGE_SIZE - 1); at < out + length; at += PAGE_SIZE) {
-    if (translate(vm, at) == NOT_MAPPED) return SBI_INVALID_ADDRESS;
+    if (translate(vm, at) != NOT_MAPPED) continue;
+    return unlessMissing(hart, caller, SBI_INVALID_ADDRESS, out, length, EXC_STORE_GUEST_PAGE);
   }
   return 0;
 }

@@ -2,8 +2,10 @@ import { certificateForCsr, issuerChain } from "../attestation/evidence";
 import { Hart } from "../hart";
 import { copyToVm } from "../memory/guest-access";
 import { workBytes } from "../memory/page-list";
+import { EXC_STORE_GUEST_PAGE } from "../riscv/csr";
 import { write64, write8, zeroBytes } from "../riscv/hw";
 import { MEASUREMENT_REGISTERS, PADDED_DIGEST, STATIC_REGISTERS } from "../vm/measurement";
+import { unlessMissing } from "../vm/missing-pages";
 import { Vcpu } from "../vm/vcpu";
 import { SBI_INVALID_PARAM, SBI_NOT_SUPPORTED } from "./errors";
 import { extendRegister, pcrOfRegister, readRegister, SECURITY_VERSION } from "./measurement-calls";
@@ -78,5 +80,6 @@ function getCapabilities(hart: Hart, caller: Vcpu, gpa: u64, length: u64): i64 {
     write8(descriptor + 2, pcrOfRegister(index));
     write8(descriptor + 3, index < STATIC_REGISTERS ? 0 : 1);
   }
-  return copyToVm(caller.vm, gpa, <usize>at, CAPABILITIES_SIZE);
+  const copied = copyToVm(caller.vm, gpa, <usize>at, CAPABILITIES_SIZE);
+  return unlessMissing(hart, caller, copied, gpa, CAPABILITIES_SIZE, EXC_STORE_GUEST_PAGE);
 }

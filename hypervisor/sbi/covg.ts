@@ -7,12 +7,14 @@ import { copyToVm } from "../memory/guest-access";
 import { gpaRangeValid } from "../memory/gstage";
 import { workBytes } from "../memory/page-list";
 import { RegionType, addRegion, changeRegion } from "../memory/regions";
+import { EXC_STORE_GUEST_PAGE } from "../riscv/csr";
 import { write32, write64, write8, zeroBytes } from "../riscv/hw";
 import { PAGE_SIZE } from "../riscv/pte";
 import { allowInterrupt } from "../vm/external-line";
 import { callAgain } from "../vm/call-again";
 import { exitForwardedCall, exitNotification } from "../vm/exit";
 import { MEASUREMENT_REGISTERS, STATIC_REGISTERS } from "../vm/measurement";
+import { unlessMissing } from "../vm/missing-pages";
 import { MEASUREMENT_SIZE } from "../vm/tvm-layout";
 import { PendingExit, Vcpu } from "../vm/vcpu";
 import { Vm, VmKind } from "../vm/vm";
@@ -128,7 +130,8 @@ function getCapabilities(hart: Hart, caller: Vcpu, gpa: u64, length: u64): i64 {
     write32(descriptor + 4, index < STATIC_REGISTERS ? 0 : REGISTER_RUNTIME);
     write8(descriptor + 8, pcrOfRegister(index));
   }
-  return copyToVm(caller.vm, gpa, <usize>at, CAPABILITIES_SIZE);
+  const copied = copyToVm(caller.vm, gpa, <usize>at, CAPABILITIES_SIZE);
+  return unlessMissing(hart, caller, copied, gpa, CAPABILITIES_SIZE, EXC_STORE_GUEST_PAGE);
 }
 
 function checkRange(vm: Vm, gpa: u64, length: u64): i64 {

@@ -16,6 +16,8 @@ import {
   sha512,
   words,
 } from "../support/evidence.ts";
+import type { SbiResult } from "../../../machine/simulated/guest-script.ts";
+import { operations } from "../../../machine/simulated/guest-script.ts";
 import { CoveHost, HOST_CODE, PAGE, TVM_MEMORY, TVM_MEMORY_SIZE } from "../support/simulated/cove-host.ts";
 import type { Tvm } from "../support/simulated/cove-host.ts";
 import { Atst, CovgAttestation, Eid, errorName } from "../support/simulated/sbi.ts";
@@ -30,6 +32,9 @@ const DATA = TVM_MEMORY + 0x40_0000;
 const INPUT = DATA + 0x1c3;
 const NONCE = DATA + PAGE + 0xfe0;
 const OUT = DATA + 3 * PAGE + 0xf71;
+/** Memory of the TVM that its host has not populated, and the first address behind all of its memory. */
+const FRESH = DATA + 0x10_0000;
+const END = TVM_MEMORY + TVM_MEMORY_SIZE;
 const nonce = Uint8Array.from({ length: 64 }, (_, index) => 255 - 3 * index);
 const ZERO = Buffer.alloc(48);
 
@@ -127,11 +132,11 @@ describe("measurement registers", () => {
     ["no such PCR", "invalidParam", Eid.atst, Atst.extend, INPUT, 48, 16],
     ["a PCR beyond 32 bits", "invalidParam", Eid.atst, Atst.read, OUT, 48, 2 ** 32],
     ["a digest of another length", "invalidParam", Eid.atst, Atst.extend, INPUT, 64, 17],
-    ["a digest nowhere", "invalidAddress", Eid.atst, Atst.extend, DATA + 0x10_0000, 48, 17],
+    ["a digest nowhere", "invalidAddress", Eid.atst, Atst.extend, END, 48, 17],
     ["a buffer that is too short", "invalidParam", Eid.atst, Atst.read, OUT, 47, 17],
-    ["a buffer nowhere", "invalidAddress", Eid.atst, Atst.read, DATA - 24, 48, 17],
-    ["a digest nowhere, by COVG", "invalidAddress", Eid.covg, CovgAttestation.extend, DATA + 0x10_0000, 48, 4],
-    ["a buffer nowhere, by COVG", "invalidAddress", Eid.covg, CovgAttestation.read, DATA - 24, 48, 4],
+    ["a buffer nowhere", "invalidAddress", Eid.atst, Atst.read, END - 24, 48, 17],
+    ["a digest nowhere, by COVG", "invalidAddress", Eid.covg, CovgAttestation.extend, END, 48, 4],
+    ["a buffer nowhere, by COVG", "invalidAddress", Eid.covg, CovgAttestation.read, END - 24, 48, 4],
     ["a static register by its index", "invalidParam", Eid.covg, CovgAttestation.extend, INPUT, 48, 0],
     ["no such index", "invalidParam", Eid.covg, CovgAttestation.read, OUT, 48, 8],
     ["an index beyond 32 bits", "invalidParam", Eid.covg, CovgAttestation.read, OUT, 48, 2 ** 32 + 4],
@@ -154,7 +159,7 @@ describe("capabilities", () => {
     const descriptors = PCRS.flatMap((pcr, index) => [0, index, pcr, index < 4 ? 0 : 1]);
     assert.deepEqual([...bytes.subarray(12)], [...descriptors, ...new Array<number>(100).fill(0)]);
     refused("invalidParam", Eid.atst, Atst.capabilities, OUT, 143);
-    refused("invalidAddress", Eid.atst, Atst.capabilities, DATA - 100, 144);
+    refused("invalidAddress", Eid.atst, Atst.capabilities, END - 100, 144);
   });
 
   test("of COVG", () => {
@@ -305,24 +310,13 @@ describe("evidence", () => {
     ["an unknown format", "invalidParam", Eid.atst, Atst.evidence, INPUT, 100, NONCE, 2, OUT, 4096],
     ["no request", "invalidParam", Eid.atst, Atst.evidence, INPUT, 0, NONCE, 0, OUT, 4096],
     ["a request of more than a page", "invalidParam", Eid.atst, Atst.evidence, INPUT, 4097, NONCE, 0, OUT, 4096],
-    ["a request nowhere", "invalidAddress", Eid.atst, Atst.evidence, DATA - 8, 100, NONCE, 0, OUT, 4096],
-    ["a nonce that ends nowhere", "invalidAddress", Eid.atst, Atst.evidence, INPUT, 100, DATA + 0x7ff0, 0, OUT, 4096],
+    ["a request nowhere", "invalidAddress", Eid.atst, Atst.evidence, END - 8, 100, NONCE, 0, OUT, 4096],
+    ["a nonce that ends nowhere", "invalidAddress", Eid.atst, Atst.evidence, INPUT, 100, END - 16, 0, OUT, 4096],
     ["no output", "invalidParam", Eid.atst, Atst.evidence, INPUT, 100, NONCE, 0, OUT, 0],
-    [
-      "an output that ends nowhere",
-      "invalidAddress",
-      Eid.atst,
-      Atst.evidence,
-      INPUT,
-      100,
-      NONCE,
-      0,
-      DATA + 0x7f00,
-      4096,
-    ],
-    ["a chain to nowhere", "invalidAddress", Eid.atst, Atst.evidence, 0, 0, 0, 16, DATA - 4096, 4096],
+    ["an output that ends nowhere", "invalidAddress", Eid.atst, Atst.evidence, INPUT, 100, NONCE, 0, END - 0x100, 4096],
+    ["a chain to nowhere", "invalidAddress", Eid.atst, Atst.evidence, 0, 0, 0, 16, END - 4000, 4096],
     ["a key of another length", "invalidParam", Eid.covg, CovgAttestation.evidence, INPUT, 33, NONCE, 1, OUT, 4096],
-    ["a key nowhere", "invalidAddress", Eid.covg, CovgAttestation.evidence, DATA - 8, 32, NONCE, 1, OUT, 4096],
+    ["a key nowhere", "invalidAddress", Eid.covg, CovgAttestation.evidence, END - 8, 32, NONCE, 1, OUT, 4096],
     [
       "a format of COVG that is none",
       "invalidParam",
@@ -341,6 +335,86 @@ describe("evidence", () => {
       refused(error, ...call);
     });
   }
+});
+
+describe("buffers that the host has not populated", () => {
+  const HTVAL = 0x643;
+  const [LOAD, STORE] = [21n, 23n];
+
+  /** Makes the call, and populates whatever the host is shown to be missing: what it was shown, and the answer. */
+  function populating(eid: number, fid: number, ...args: number[]): { faults: [bigint, number][]; answer: SbiResult } {
+    const faults: [bigint, number][] = [];
+    let outcome = host.perform(operations.ecall(eid, fid, ...args));
+    while ("switched" in outcome) {
+      assert.equal(host.runResult().value, 0n);
+      const page = Number(host.naclCsr(HTVAL) << 2n);
+      faults.push([host.readCsr("scause"), page]);
+      host.must("addZeroPages", tvm.id, host.donated(1), 0, 1, page);
+      host.enter(tvm);
+      outcome = host.resume();
+    }
+    assert("done" in outcome);
+    return { faults, answer: outcome.done as SbiResult };
+  }
+
+  for (const [what, faults, value, eid, fid, ...args] of [
+    ["a register's", [STORE, STORE], 48, Eid.atst, Atst.read, FRESH + PAGE - 24, 48, 17],
+    ["a register's, by its index", [STORE], 48, Eid.covg, CovgAttestation.read, FRESH + 8, 48, 0],
+    ["a digest", [LOAD, LOAD], 0, Eid.atst, Atst.extend, FRESH + PAGE - 24, 48, 17],
+    ["a digest of COVG", [LOAD], 0, Eid.covg, CovgAttestation.extend, FRESH, 48, 4],
+    ["capabilities", [STORE], 0, Eid.atst, Atst.capabilities, FRESH + 100, 144],
+    ["capabilities of COVG", [STORE, STORE], 0, Eid.covg, CovgAttestation.capabilities, FRESH + PAGE - 8, 336],
+  ] as const) {
+    test(`${what}: its host is shown page faults, and the call succeeds`, () => {
+      start();
+      const done = populating(eid, fid, ...args);
+      const pages = faults.map((cause, index): [bigint, number] => [cause, FRESH + index * PAGE]);
+      assert.deepEqual(done, { faults: pages, answer: { error: 0n, value: BigInt(value) } });
+    });
+  }
+
+  test("key, nonce and output of evidence", () => {
+    start();
+    const [key, challenge, out] = [FRESH, FRESH + 2 * PAGE - 60, FRESH + 4 * PAGE + 8];
+    const done = populating(Eid.covg, CovgAttestation.evidence, key, 32, challenge, 1, out, 4096);
+    const expected = [out - 8, out - 8 + PAGE].map((page): [bigint, number] => [STORE, page]);
+    for (const page of [key, FRESH + PAGE, FRESH + 2 * PAGE]) expected.push([LOAD, page]);
+    assert.deepEqual(done.faults, expected);
+    assert.equal(done.answer.error, 0n);
+    assert(get(out, Number(done.answer.value)).includes(Buffer.alloc(64)), "the nonce is that of the new page");
+  });
+
+  test("request and output of a certificate, and the output of a chain", () => {
+    start();
+    const csr = makeCsr();
+    put(INPUT, csr);
+    const first = populating(Eid.atst, Atst.evidence, INPUT, csr.length, FRESH, 0, FRESH + PAGE, 2048);
+    assert.deepEqual(first.faults, [
+      [STORE, FRESH + PAGE],
+      [LOAD, FRESH],
+    ]);
+    assert.equal(first.answer.error, 0n);
+    const second = populating(Eid.atst, Atst.evidence, 0, 0, 0, 16, FRESH + 2 * PAGE, 1);
+    assert.deepEqual(second.faults, [[STORE, FRESH + 2 * PAGE]]);
+    assert.equal(errorName(second.answer.error), "invalidParam");
+    // What the host put there is no request.
+    const third = populating(Eid.atst, Atst.evidence, FRESH + 3 * PAGE, 100, NONCE, 0, OUT, 4096);
+    assert.deepEqual(third.faults, [[LOAD, FRESH + 3 * PAGE]]);
+    assert.equal(errorName(third.answer.error), "invalidParam");
+  });
+
+  test("a page that is blocked is a fault too, and there again when it is unblocked", () => {
+    start();
+    host.leaveTvm();
+    host.must("blockPages", tvm.id, DATA + 3 * PAGE, PAGE);
+    host.enter(tvm);
+    assert("switched" in host.perform(operations.ecall(Eid.atst, Atst.read, DATA + 3 * PAGE, 48, 17)));
+    assert.equal(host.runResult().value, 0n);
+    assert.equal(host.naclCsr(HTVAL) << 2n, BigInt(DATA + 3 * PAGE));
+    host.must("unblockPages", tvm.id, DATA + 3 * PAGE, PAGE);
+    host.enter(tvm);
+    assert.deepEqual(host.resume(), { done: { error: 0n, value: 48n } });
+  });
 });
 
 describe("requests that are none", () => {
