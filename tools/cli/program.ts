@@ -32,6 +32,9 @@ const DEBIAN_TIMEOUT_SECONDS = 600;
 const DEFAULT_GDB_PORT = 1234;
 const DEFAULT_SSH_PORT = 7722;
 
+/** Options of `salus run`, by the names of their values, that mean nothing to tellus. */
+const LINUX_ONLY = ["kernel", "initrd", "hostMemory", "bare", "check", "sshPort", "gdb"] as const;
+
 /** What a command comes to: false is a failure that it has reported itself. */
 type Outcome = Promise<boolean>;
 
@@ -154,10 +157,10 @@ function describe(commands: Commands, done: (outcome: boolean) => void): Command
     )
     .addOption(plain)
     .option("--verbose", "the lines of firmware and kernel too")
+    .option("--dice", "with a DICE handover; the evidence of tellus' guest is verified at the end")
     .optionsGroup("Options for tellus:")
     .option("--guest-image <file>", "a composite host image to run instead of the built one")
     .option("--record <file>", "write all that the hypervisor reads there, to be replayed; unsafe, on one hart only")
-    .option("--dice", "with a DICE handover; the guest's evidence is verified at the end")
     .optionsGroup("Options for linux, debian and buildroot:")
     .option(
       "--kernel <image>",
@@ -174,7 +177,14 @@ function describe(commands: Commands, done: (outcome: boolean) => void): Command
     )
     .option("--gdb", `wait for a debugger on port ${DEFAULT_GDB_PORT} before the first instruction`)
     .action(async (what: string, flags: LinuxFlags) => {
-      if (what === "tellus") return done(await commands.run(flags));
+      if (what === "tellus") {
+        for (const name of LINUX_ONLY) {
+          if (run.getOptionValue(name) === undefined) continue;
+          const { long } = run.options.find((option) => option.attributeName() === name)!;
+          run.error(`${long} is for linux, debian and buildroot${name === "gdb" ? "; see salus gdb tellus" : ""}`);
+        }
+        return done(await commands.run(flags));
+      }
       if (what === "debian" && run.getOptionValueSource("timeout") === "default")
         flags.timeout = DEBIAN_TIMEOUT_SECONDS;
       done(await commands.runLinux(what as LinuxKind, flags));

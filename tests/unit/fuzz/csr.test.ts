@@ -9,7 +9,7 @@ import { elements } from "../support/evidence.ts";
 
 /**
  * The helper's parser against requests that are nearly right: it always ends by itself, never reads beyond its input, and what it accepts does not depend on what is
- * there. CSR_FUZZ_COUNT in the environment sets how many inputs (a million take about a minute), CSR_FUZZ_SEED which.
+ * there. CSR_FUZZ_COUNT in the environment sets how many inputs (a million take two to three minutes), CSR_FUZZ_SEED which.
  */
 
 const COUNT = Number(process.env["CSR_FUZZ_COUNT"] ?? 20_000);

@@ -83,6 +83,9 @@ test("a command line without a meaning is one sentence and status 2", async () =
     ["run", "tellus", "--smp", "0"],
     ["run", "tellus", "--memory", "lots"],
     ["run", "tellus", "--colour"],
+    ["run", "tellus", "--bare"],
+    ["run", "tellus", "--kernel", "x"],
+    ["run", "tellus", "--ssh-port", "0"],
     ["image", "host.bin", "guest.bin"],
     ["dance"],
   ];

@@ -1,13 +1,16 @@
+import path from "node:path";
 import { buildHypervisorOnly } from "../../artifacts.ts";
 import { UsageError } from "../../failure.ts";
 import { buildrootChoice, debianChoice, linuxBoot, type LinuxChoice } from "../../linux/boot.ts";
 import { debianRoot } from "../../linux/debian-root.ts";
 import { sshKey } from "../../linux/ssh-key.ts";
+import { addHandover, provisionDevice } from "../../qemu/dice.ts";
 import { qemuArguments, type Boot, type Machine } from "../../qemu/machine.ts";
 import { Presenter } from "../../qemu/presenter.ts";
 import { LINUX_ALL_OK } from "../../qemu/protocol.ts";
 import { runQemu, startQemu } from "../../qemu/runner.ts";
 import { ensureTools } from "../../setup/index.ts";
+import { buildFolder } from "../../repository.ts";
 import { coloursFor } from "../../terminal.ts";
 import { machineFrom, qemuChoice, type LinuxFlags } from "../machine-options.ts";
 import { progress } from "../report.ts";
@@ -37,6 +40,7 @@ export async function runLinux(
     throw new UsageError("--guest-image is for tellus; a kernel is given by --kernel");
   if (flags.record !== undefined)
     throw new UsageError("--record is for tellus: its log has room for minutes, not for a kernel");
+  if (flags.bare && flags.dice) throw new UsageError("a bare machine has no hypervisor to take a DICE handover");
   const machine = machineFrom(flags);
   const tools = await ensureTools({
     needs: flags.bare ? ["qemu"] : ["compiler", "qemu"],
@@ -64,7 +68,17 @@ export async function runLinux(
   const usualPort = !flags.check ? DEFAULT_SSH_PORT : machine.iommu ? ANY_PORT : undefined;
   const sshPort = flags.sshPort === 0 ? undefined : (flags.sshPort ?? usualPort);
   if (sshPort !== undefined) boot.sshPort = sshPort;
-  return flags.check ? checkLinux(tools.qemu!, machine, boot, flags) : useLinux(tools.qemu!, machine, boot, flags);
+  if (!flags.check) boot.reboots = true;
+  const args = [...(await machineArguments(tools.qemu!, machine, boot, flags)), ...debuggerArguments(flags)];
+  return flags.check ? checkLinux(tools.qemu!, args, flags) : useLinux(tools.qemu!, args, boot.sshPort);
+}
+
+/** QEMU's arguments, with --dice those of a machine with a handover. */
+async function machineArguments(qemu: string, machine: Machine, boot: Boot, flags: LinuxFlags): Promise<string[]> {
+  const { hypervisor } = boot;
+  if (!flags.dice || hypervisor === undefined) return qemuArguments(machine, boot);
+  const device = provisionDevice(hypervisor, path.join(buildFolder, "dice"));
+  return addHandover(qemu, machine, { ...boot, hypervisor }, device);
 }
 
 /** The system's disk, and what comes with it. */
@@ -86,7 +100,7 @@ async function diskFor(
 }
 
 /** Runs the self-test and shows it. */
-async function checkLinux(qemu: string, machine: Machine, boot: Boot, flags: LinuxFlags): Promise<boolean> {
+async function checkLinux(qemu: string, args: string[], flags: LinuxFlags): Promise<boolean> {
   const presenter = new Presenter({
     write: (line) => process.stdout.write(`${line}\n`),
     colours: coloursFor(process.stdout, flags.plain),
@@ -96,7 +110,7 @@ async function checkLinux(qemu: string, machine: Machine, boot: Boot, flags: Lin
   });
   const result = await runQemu({
     executable: qemu,
-    arguments: [...qemuArguments(machine, boot), ...debuggerArguments(flags)],
+    arguments: args,
     timeoutSeconds: flags.timeout === 0 || flags.gdb ? undefined : flags.timeout,
     onLine: (line) => presenter.line(line),
     until: (line) => /Kernel panic - not syncing/.test(line),
@@ -105,15 +119,13 @@ async function checkLinux(qemu: string, machine: Machine, boot: Boot, flags: Lin
 }
 
 /** Gives the machine this terminal. */
-async function useLinux(qemu: string, machine: Machine, boot: Boot, flags: LinuxFlags): Promise<boolean> {
-  boot.reboots = true;
+function useLinux(qemu: string, args: string[], sshPort: number | undefined): Promise<boolean> {
   progress("the terminal is the machine's console: Ctrl-A X ends the machine, Ctrl-A C is QEMU's monitor");
-  if (boot.sshPort !== undefined) {
+  if (sshPort !== undefined) {
     const key = sshKey();
     const identity = key ? `-i ${key.file} ` : "";
-    progress(`ssh: ssh ${identity}-o StrictHostKeyChecking=no -p ${boot.sshPort} root@127.0.0.1`);
+    progress(`ssh: ssh ${identity}-o StrictHostKeyChecking=no -p ${sshPort} root@127.0.0.1`);
   }
-  const args = [...qemuArguments(machine, boot), ...debuggerArguments(flags)];
   const child = startQemu(qemu, args, ["inherit", "inherit", "inherit"]);
   return new Promise((resolve, reject) => {
     child.on("error", reject);
