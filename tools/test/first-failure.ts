@@ -7,9 +7,15 @@ export default async function* firstFailure(source: AsyncIterable<TestEvent>): A
     const { error } = event.data.details;
     // A suite fails because of a test in it, which has been reported.
     if ((error as { failureType?: string }).failureType === "subtestsFailed") continue;
-    const cause = error.cause instanceof Error ? error.cause : error;
-    yield `${event.data.name}: ${cause.message.trim().split("\n").slice(0, 6).join("\n")}\n`;
+    yield `${event.data.name}: ${firstLines(error)}\n`;
     // The rest would take time and change nothing.
     setImmediate(() => process.exit(1));
   }
+}
+
+/** What an error says, at its beginning. */
+export function firstLines(error: unknown): string {
+  const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
+  const message = cause instanceof Error ? cause.message : String(cause);
+  return message.trim().split("\n").slice(0, 6).join("\n");
 }

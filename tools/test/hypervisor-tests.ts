@@ -9,6 +9,7 @@ import { repository } from "../repository.ts";
 /** What loads the hypervisor: whole, or parts of it. */
 const LOADERS = ["machine/simulated/hypervisor-module.ts", "tests/unit/support/module.ts"];
 const REPORTER = path.join(import.meta.dirname, "first-failure.ts");
+const STOPPER = path.join(import.meta.dirname, "stop-at-failure.ts");
 const COLLECTOR = path.join(import.meta.dirname, "../coverage/collect.ts");
 
 /** Test files that load the hypervisor, relative to the repository, sorted. Those of the tools do not run what they load, some make their own, and tests/unit/worst measures what is shipped. */
@@ -79,6 +80,8 @@ const WAITING_FACTOR = 8;
 export function runTestFile(file: string, options: TestFileOptions): Promise<TestFileResult> {
   const begin = performance.now();
   const args = [
+    "--import",
+    STOPPER,
     ...(options.collect ? ["--import", COLLECTOR] : []),
     `--test-reporter=${REPORTER}`,
     "--test-reporter-destination=stdout",

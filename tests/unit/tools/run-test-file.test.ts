@@ -25,6 +25,13 @@ test("a test that passes, and one that fails", async () => {
   assert.match(bad.failure!, /the reason/);
 });
 
+test("the first failure ends the process, in a group of tests too", async () => {
+  const body =
+    'import { describe } from "node:test"; describe("group", () => { test("bad", () => { throw new Error("the reason"); }); });';
+  const bad = await run("early", `${body}\ntest("busy", () => { for (;;); });`, 20);
+  assert.match(bad.failure!, /^bad: the reason/);
+});
+
 test("one that computes for ever ends when its processor time is over", async () => {
   const busy = await run("busy", 'test("busy", () => { for (;;); });', 2);
   assert.equal(busy.passed, false);
