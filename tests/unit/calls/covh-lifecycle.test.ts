@@ -38,6 +38,15 @@ const unknownGuests: [string, number | bigint][] = [
   ["all ones", -1],
 ];
 
+/** Two converted and fenced pages, one behind the other for the host, of which the first is elsewhere: it is in the 2 MiB of the host's kernel. */
+function apart(h: CoveHost): number {
+  const gpa = HOST_CODE + HUGE - PAGE;
+  assert.notEqual(h.hpaOf(gpa + PAGE), h.hpaOf(gpa) + PAGE);
+  h.must("convertPages", gpa, 2);
+  h.fence();
+  return gpa;
+}
+
 describe("every call on a TVM", () => {
   for (const [name, fid] of Object.entries(Covh)) {
     if (fid < Covh.tvmFinalize) continue;
@@ -116,6 +125,7 @@ describe("TvmCreate", () => {
     ["directory and state are the same", "invalidAddress", (h) => overlapping(h, 0)],
     ["state begins in the last page of the directory", "invalidAddress", (h) => overlapping(h, 3)],
     ["pages of another TVM", "invalidAddress", (h) => [h.createParams(h.usedDirectory, state(h)), 16]],
+    ["state pages that lie apart", "invalidAddress", (h) => [h.createParams(directory(h), apart(h)), 16]],
   ]);
 
   function overlapping(h: CoveHost, page: number): number[] {
@@ -159,6 +169,14 @@ describe("TvmCpuCreate", () => {
     ["the vCPU exists", "alreadyAvailable", (h) => [withVcpu(h), 0, h.donated(1)]],
     ["the page of another vCPU", "invalidAddress", (h) => [withVcpu(h), 1, h.lastDonated]],
   ]);
+
+  test("pages that lie apart, where a vCPU needs more than one: invalidAddress", async () => {
+    const other = await CoveHost.boot({ options: { vlenb: 128 } });
+    assert.equal(other.info().vcpuPages, 2);
+    const id = other.createTvm();
+    other.refuses("invalidAddress", "cpuCreate", id, 0, apart(other));
+    other.must("cpuCreate", id, 0, other.donated(2));
+  });
 
   function withVcpu(h: CoveHost): bigint {
     h.must("cpuCreate", unfinished, 0, h.donated(1));

@@ -158,6 +158,16 @@ describe("what it may do", () => {
     assert.equal(evidence(twice), "failed");
   });
 
+  test("a signature over all of the output, at its very end", () => {
+    host.restore("in the TVM");
+    const error = evidence((user) => {
+      assert.equal(user.call(Call.sign, OUTPUT, PAGE, OUTPUT + PAGE - 64), 0n);
+      user.call(Call.done, 0, PAGE);
+    });
+    assert.equal(error, "success");
+    assert.notEqual(host.load(OUT + PAGE - 8, 8), 0n);
+  });
+
   test("an interrupt for another hart's sake does not end it", () => {
     host.restore("in the TVM");
     const external = (1n << 63n) | 9n;

@@ -92,6 +92,16 @@ describe("while an interrupt waits", () => {
     assert.equal(entriesOf("reclaimPages", gpa, BATCH), 1);
   });
 
+  test("a number of pages whose bytes do not fit 64 bits is refused before the first batch", () => {
+    interruptWaits();
+    const gpa = host.take(LONG);
+    for (const pages of [(1n << 52n) + 1n, (1n << 52n) + BigInt(LONG), (1n << 60n) + BigInt(LONG)]) {
+      const from = entries;
+      host.refuses("invalidAddress", "convertPages", gpa, pages);
+      assert.equal(entries - from, 1);
+    }
+  });
+
   test("converting and reclaiming: three batches are claimed, then three are done", () => {
     interruptWaits();
     const gpa = host.take(LONG);
