@@ -224,7 +224,7 @@ export const PAGE_FAULTS: NamedFault[] = [
     from: "    if (!contiguousFrom(hart, count, caller.rangeNext)) return false;\n",
     to: "",
     description: "a large page of the TVM covers memory that is not the one that was given",
-    caughtBy: "none: see survivors.json",
+    caughtBy: "1 GiB pages; checker",
   },
   {
     id: "shared-large-page-not-contiguous",

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { operations } from "../../../machine/simulated/guest-script.ts";
 import { CoveHost, PAGE, TVM_MEMORY } from "../support/simulated/cove-host.ts";
-import { Covg, Covh, Eid, Sbi } from "../support/simulated/sbi.ts";
+import { Covg, Covh, Eid, errorName, Sbi } from "../support/simulated/sbi.ts";
 
 /** A page of 1 GiB leaves its TVM in many batches: the checker looks at it when some of it has left. */
 
@@ -48,4 +48,22 @@ test("a 1 GiB page is blocked, removed and destroyed a part at a time", async ()
   host.must("tvmInitiateFence", second);
   inParts(4, "removePages", second, TARGET, GIB);
   host.must("tvmDestroy", second);
+});
+
+test("1 GiB of the host that does not lie in one piece becomes no page of a TVM", async () => {
+  // The host's kernel was loaded into it, and is elsewhere for the host: what took its place comes from elsewhere too.
+  const scattered = 0xc000_0000;
+  const hostImage = { base: scattered + 0x80_0000, bytes: new Uint8Array(100) };
+  const host = await CoveHost.boot({ options: { ram: [{ base: 0x8000_0000, size: 3 * GIB }], hostImage } });
+  assert.equal(host.hpaOf(scattered), scattered);
+  assert.notEqual(host.hpaOf(hostImage.base), hostImage.base);
+  const tvm = host.buildTvm({ finalize: false });
+  for (const region of [TARGET, TARGET + GIB]) host.must("addMemoryRegion", tvm.id, region, GIB);
+  host.must("tvmFinalize", tvm.id, TVM_MEMORY, 0);
+  host.shareRange(tvm, TARGET, PAGES);
+  assert.equal(errorName(host.covh("addSharedPages", tvm.id, scattered, 2, 1, TARGET).error), "invalidAddress");
+  host.must("convertPages", scattered, PAGES);
+  host.fence();
+  assert.equal(errorName(host.covh("addZeroPages", tvm.id, scattered, 2, 1, TARGET + GIB).error), "invalidAddress");
+  host.must("reclaimPages", scattered, PAGES);
 });
