@@ -6,6 +6,7 @@ import { runTvmVcpu } from "../vm/run";
 import { Vcpu } from "../vm/vcpu";
 import { Vm } from "../vm/vm";
 import { acquireVm, releaseVm } from "../vm/vm-table";
+import { mustGiveWay } from "../vm/wait";
 import {
   tvmAddMeasuredPages,
   tvmAddMemoryRegion,
@@ -52,6 +53,8 @@ export function covhCall(hart: Hart, caller: Vcpu, fid: u64): i64 {
   if (caller.rangeStep != RangeStep.None) {
     const result = carryOn(hart, caller);
     if (result == SBI_PENDING || isSameCall(caller)) return result;
+    // Nobody waits for two calls: this one gets an entry of its own.
+    if (mustGiveWay(hart)) return callAgain();
   }
   switch (<u32>fid) {
     case Covh.TsmGetInfo:

@@ -25,7 +25,7 @@ export const LOCK_FIELDS: readonly (readonly [RecordKind, string])[] = [
   ["root", "counterLock"],
 ];
 
-interface Lock {
+export interface Lock {
   /** One of LOCK_FIELDS, "vm.lock". */
   field: string;
   name: string;
@@ -33,8 +33,7 @@ interface Lock {
 }
 
 export class LockMonitor {
-  readonly #state: HypervisorState;
-  readonly #root: RecordView;
+  readonly #names: LockNames;
   /** Address of each lock that is held, and who has it. */
   readonly #holders = new Map<number, { hart: Hart; lock: Lock }>();
   /** Fields that are locks and have been taken. */
@@ -43,8 +42,7 @@ export class LockMonitor {
   readonly #waiting = new Map<Hart, number>();
 
   constructor(root: RecordView) {
-    this.#root = root;
-    this.#state = new HypervisorState(root.memory, root);
+    this.#names = new LockNames(root);
   }
 
   /** A call of the door has been made. */
@@ -66,14 +64,14 @@ export class LockMonitor {
   deadlock(): never {
     const lines = [...this.#waiting].map(([hart, address]) => {
       const holder = this.#holders.get(address);
-      const name = this.#identify(address)?.name ?? hex(address);
+      const name = this.#names.at(address)?.name ?? hex(address);
       return `hart ${hart.id} waits for the lock of ${name}, which ${holder ? `hart ${holder.hart.id}` : "nobody"} holds`;
     });
     throw new Deadlock(lines.join("; ") || "harts wait in loops for each other");
   }
 
   #swapped(hart: Hart, address: number, free: boolean): void {
-    const lock = this.#identify(address);
+    const lock = this.#names.at(address);
     if (!lock) throw new InvariantViolation(`hart ${hart.id} takes the lock at ${hex(address)}, which has no rank`);
     const held = [...this.#holders.entries()].filter(([, holder]) => holder.hart === hart);
     for (const [other, holder] of held) {
@@ -99,7 +97,7 @@ export class LockMonitor {
     const holder = this.#holders.get(address);
     if (!holder) {
       // Not every word that is published as 0 is a lock.
-      const lock = this.#identify(address);
+      const lock = this.#names.at(address);
       if (lock) throw new InvariantViolation(`hart ${hart.id} gives back the lock of ${lock.name}, which nobody holds`);
       return;
     }
@@ -110,9 +108,20 @@ export class LockMonitor {
     }
     this.#holders.delete(address);
   }
+}
+
+/** The locks that there are. */
+export class LockNames {
+  readonly #root: RecordView;
+  readonly #state: HypervisorState;
+
+  constructor(root: RecordView) {
+    this.#root = root;
+    this.#state = new HypervisorState(root.memory, root);
+  }
 
   /** Which lock is at that address, if any is. */
-  #identify(address: number): Lock | undefined {
+  at(address: number): Lock | undefined {
     const root = this.#root;
     const lock = (kind: RecordKind, field: string, record: number, rank: number, name: string): Lock | undefined =>
       record !== 0 && address === record + fieldOffset(kind, field)

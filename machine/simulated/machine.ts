@@ -173,7 +173,7 @@ export class Machine {
         hashInstructions: options,
       },
       options.zicboz,
-      setup.meter?.watch(() => this.hartInHypervisor?.pendingInterrupt() !== undefined) ?? setup.door ?? (() => ({})),
+      setup.meter?.watch(this) ?? setup.door ?? (() => ({})),
     );
     checkImports(setup.module, door.functions, declaredPrimitives());
     this.door = { ...door.functions };
@@ -429,7 +429,7 @@ export class Machine {
     this.entries++;
     this.#pauses = 0;
     this.accessChecker?.begin(name);
-    this.#meter?.begin();
+    this.#meter?.begin(name);
     try {
       const action = this.#exports[name](...args);
       this.ledger?.entryEnds(hart);

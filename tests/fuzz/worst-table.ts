@@ -38,7 +38,7 @@ export async function conversion(baseline: Baseline): Promise<Conversion> {
     const call: Command = { hart: 0, do: "call", eid, fid, args };
     meter.clear();
     world.execute(call);
-    return { instructions: entry.hypervisor * times, operations: meter.longest.operations };
+    return { instructions: entry.hypervisor * times, operations: meter.most.operations };
   };
   const nothing = measured("null-call-host", 1, Eid.base, 0);
   const base = nothing.instructions - nothing.operations;
@@ -67,17 +67,31 @@ export function worstTable(found: ReadonlyMap<string, WorstCase>, convert: Conve
   const sorted = [...found].sort(([, a], [, b]) => weight(b.stretch) - weight(a.stretch));
   const long = sorted.filter(([, { stretch }]) => weight(stretch) >= SHORT);
   const short = sorted.slice(long.length);
-  const number = (value: number): string => Math.round(value).toLocaleString("en-US");
-  // Three digits are more than an estimate is good for.
-  const estimate = (stretch: Stretch): string => number(Number(instructions(stretch, convert).toPrecision(2)));
   const cells = (name: string, { stretch, run }: WorstCase): string[] => [
     name,
-    number(stretch.operations),
-    number(stretch.zeroed + stretch.copied),
-    estimate(stretch),
+    ...figures(stretch, convert),
     run.machine,
   ];
   const rows = long.map(([name, worst]) => cells(name, worst));
   if (short.length > 0) rows.push(cells(`${short.length} other calls, at most`, short[0][1]));
   return markdownTable(["entry", "operations", "words", "instructions, about", "machine"], rows);
+}
+
+/** For how long each kind of lock was held, the longest first. The way into the hypervisor is no part of it. */
+export function lockTable(found: ReadonlyMap<string, WorstCase>, { ratio }: Conversion): string {
+  const sorted = [...found].sort(([, a], [, b]) => weight(b.stretch) - weight(a.stretch));
+  const rows = sorted.map(([name, { stretch, title, run }]) => [
+    name,
+    ...figures(stretch, { base: 0, ratio }),
+    title,
+    run.machine,
+  ]);
+  return markdownTable(["lock of", "operations", "words", "instructions, about", "held by", "machine"], rows);
+}
+
+function figures(stretch: Stretch, convert: Conversion): string[] {
+  const number = (value: number): string => Math.round(value).toLocaleString("en-US");
+  // Three digits are more than an estimate is good for.
+  const estimate = Number(instructions(stretch, convert).toPrecision(2));
+  return [number(stretch.operations), number(stretch.zeroed + stretch.copied), number(estimate)];
 }

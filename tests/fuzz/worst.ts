@@ -2,7 +2,7 @@ import { MachineEnded } from "../../machine/simulated/errors.ts";
 import { hypervisorModule } from "../../machine/simulated/hypervisor-module.ts";
 import type { HypervisorModule } from "../../machine/simulated/hypervisor-module.ts";
 import { Meter, weight } from "../../machine/simulated/meter.ts";
-import type { Stretch } from "../../machine/simulated/meter.ts";
+import type { Stretch, Work } from "../../machine/simulated/meter.ts";
 import { meteredModule } from "../../machine/simulated/metered-module.ts";
 import { randomNumbers } from "../../machine/simulated/schedule.ts";
 import { functionName } from "./command.ts";
@@ -15,12 +15,21 @@ import { World } from "./world.ts";
 
 /**
  * Looks for what keeps a hart longest in the hypervisor: the fuzzer's hosts and TVMs, with calls that ask for more than usual, and with runs that begin as
- * the costliest ones known did and go on with variations of what was costly.
+ * the costliest ones known did and go on with variations of what was costly. And for how long locks are held.
  */
 export interface WorstCase {
   stretch: Stretch;
+  /** The call whose work it is. */
+  title: string;
   /** What leads there: the last command is it. */
   run: Run;
+}
+
+export interface WorstCases {
+  /** The costliest stretch of each call, by its title. */
+  calls: Map<string, WorstCase>;
+  /** The longest that each kind of lock was held. */
+  locks: Map<string, WorstCase>;
 }
 
 export interface WorstOptions {
@@ -63,11 +72,11 @@ const AMOUNTS: Record<number, Record<number, { argument: number; unit: bigint }>
 type Call = Command & { do: "call" };
 type Random = (limit: number) => number;
 
-/** The costliest stretch of each call, by name. Everything follows from the seed, if the number of runs is given. */
-export async function worstCases(options: WorstOptions): Promise<Map<string, WorstCase>> {
+/** Everything follows from the seed, if the number of runs is given. */
+export async function worstCases(options: WorstOptions): Promise<WorstCases> {
   const module = meteredModule(options.module ?? (await hypervisorModule()));
   const names = Object.keys(MACHINES);
-  const known = new Map<string, WorstCase>();
+  const known: WorstCases = { calls: new Map(), locks: new Map() };
   const searches = new Map<string, MachineSearch>();
   const random = randomNumbers(options.seed);
   const began = performance.now();
@@ -91,10 +100,10 @@ class MachineSearch {
   readonly #world: World;
   readonly #observer: Observer;
   readonly #meter: Meter;
-  readonly #known: Map<string, WorstCase>;
+  readonly #known: WorstCases;
   #commands: Command[] = [];
 
-  constructor(machine: string, world: World, meter: Meter, known: Map<string, WorstCase>) {
+  constructor(machine: string, world: World, meter: Meter, known: WorstCases) {
     this.#machine = machine;
     this.#world = world;
     this.#observer = new Observer(world);
@@ -123,7 +132,10 @@ class MachineSearch {
 
   /** What led to one of the costliest stretches on this machine. */
   #base(random: Random): Run | undefined {
-    const runs = [...this.#known.values()].map(({ run }) => run).filter(({ machine }) => machine === this.#machine);
+    const { calls, locks } = this.#known;
+    const runs = [...calls.values(), ...locks.values()]
+      .map(({ run }) => run)
+      .filter(({ machine }) => machine === this.#machine);
     return runs[random(Math.max(1, runs.length))];
   }
 
@@ -139,17 +151,28 @@ class MachineSearch {
     this.#commands.push(command);
     this.#meter.clear();
     this.#world.execute(command);
-    const stretch = this.#meter.longest;
-    const title = titleOf(command, vm);
-    const best = this.#known.get(title);
+    for (const [carriedOn, stretch] of this.#meter.longest) {
+      const title = titleOf(command, vm, carriedOn);
+      this.#keep(this.#known.calls, title, title, stretch);
+    }
+    for (const [lock, { stretch, carriedOn }] of this.#meter.holds) {
+      this.#keep(this.#known.locks, lock, titleOf(command, vm, carriedOn), stretch);
+    }
+  }
+
+  #keep(known: Map<string, WorstCase>, key: string, title: string, stretch: Readonly<Stretch>): void {
+    const best = known.get(key);
     if (weight(stretch) === 0 || (best && weight(best.stretch) >= weight(stretch))) return;
-    this.#known.set(title, { stretch, run: { machine: this.#machine, commands: [...this.#commands] } });
+    known.set(key, { stretch, title, run: { machine: this.#machine, commands: [...this.#commands] } });
   }
 }
 
-/** What the table calls it. */
-function titleOf(command: Command, vm: bigint | undefined): string {
-  const name = command.do === "call" ? functionName(Number(command.eid), Number(command.fid)) : undefined;
+/** What the table calls it. A call of COVH carries on with one on a range that its vCPU did not go on with: that work is the other one's. */
+function titleOf(command: Command, vm: bigint | undefined, carriedOn: Work["carriedOn"]): string {
+  if (command.do !== "call") return OTHER_ENTRIES;
+  const [eid, fid] = [Number(command.eid), Number(command.fid)];
+  const others = carriedOn !== undefined && eid === Eid.covh && fid !== Covh.cpuRun;
+  const name = functionName(eid, others ? carriedOn : fid);
   return name === undefined ? OTHER_ENTRIES : `${name} of a ${vm === 0n ? "host" : "TVM"}`;
 }
 

@@ -7,7 +7,7 @@ import { MACHINES } from "../../../tests/fuzz/machines.ts";
 import { missingDeviceEvents, missingSuccesses } from "../../../tests/fuzz/tally.ts";
 import { World } from "../../../tests/fuzz/world.ts";
 import { worstCases } from "../../../tests/fuzz/worst.ts";
-import { conversion, worstTable } from "../../../tests/fuzz/worst-table.ts";
+import { conversion, lockTable, worstTable } from "../../../tests/fuzz/worst-table.ts";
 import { readBaseline } from "../../bench/baseline.ts";
 import { writePart } from "../../bench/document.ts";
 import { UsageError } from "../../failure.ts";
@@ -24,8 +24,9 @@ export interface FuzzFlags {
   update?: boolean;
 }
 
-/** The part of docs/performance.md that `--worst --update` writes. */
+/** The parts of docs/performance.md that `--worst --update` writes. */
 const WORST_PART = "worst cases";
+const LOCKS_PART = "locks";
 
 /**
  * `salus fuzz`: random hosts and TVMs on the simulated machine.
@@ -77,12 +78,18 @@ export async function fuzzHypervisor(flags: FuzzFlags): Promise<boolean> {
 async function searchWorst(flags: FuzzFlags, write: (line: string) => void): Promise<boolean> {
   const convert = await conversion(readBaseline());
   const found = await worstCases({ seed: flags.seed, seconds: flags.seconds });
-  const table = worstTable(found, convert);
+  const table = worstTable(found.calls, convert);
+  const locks = lockTable(found.locks, convert);
   write(table);
+  write("");
+  write(locks);
   write(`an instruction count is ${convert.base} and ${convert.ratio.toFixed(2)} for each operation`);
-  if (flags.update) writePart(WORST_PART, table);
+  if (flags.update) {
+    writePart(WORST_PART, table);
+    writePart(LOCKS_PART, locks);
+  }
   if (flags.save !== undefined) mkdirSync(flags.save, { recursive: true });
-  for (const [name, { run }] of flags.save === undefined ? [] : found) {
+  for (const [name, { run }] of flags.save === undefined ? [] : [...found.calls, ...found.locks]) {
     writeFileSync(path.join(flags.save!, `${name.replaceAll(/[^a-zA-Z.]+/g, "-")}.json`), toJson(run));
   }
   return true;
