@@ -28,17 +28,22 @@ export function checkPageRange(vm: Vm, gpa: u64, pages: u64): i64 {
 }
 
 /**
- * Splits large pages until [gpa, gpa + pages * 4 KiB) consists of whole entries of 2 MiB or less. SBI_FAILED if the table pool is empty
- * (a host's never is). Takes vm.lock.
+ * Splits large pages until [gpa, gpa + pages * 4 KiB) consists of whole entries. SBI_FAILED if the table pool is empty (a host's never is). Takes vm.lock.
  */
 export function splitForBatches(vm: Vm, gpa: u64, pages: u64): i64 {
   const end = gpa + (pages << PAGE_SHIFT);
   lockAcquire(lockOfVm(vm));
-  let ok = splitAt(vm, gpa, 0) && splitAt(vm, end, 0);
-  // Inside, only entries above 2 MiB are in the way: batches are 2 MiB at the most.
-  for (let at = gpa; ok && at < end; at = (at | (leafSize(2) - 1)) + 1) ok = splitAt(vm, at, 2);
+  const ok = splitAt(vm, gpa, 0) && splitAt(vm, end, 0);
   lockRelease(lockOfVm(vm));
   return ok ? 0 : SBI_FAILED;
+}
+
+/** Splits what is above 2 MiB at `gpa`, as a batch is no larger. Takes the lock of `vm`, a host. */
+export function splitForBatch(vm: Vm, gpa: u64): void {
+  lockAcquire(lockOfVm(vm));
+  const ok = splitAt(vm, gpa, 2);
+  lockRelease(lockOfVm(vm));
+  assert(ok, "a host's tables do not suffice");
 }
 
 /** Splits what covers `gpa` until it is below level `below` (if not 0) or begins at `gpa` (if 0). */

@@ -31,7 +31,7 @@ export function nextTablePage(hpa: u64): u64 {
 
 /** Takes a zeroed table page, or returns 0 if there is none. */
 export function takeTablePage(vm: Vm): u64 {
-  if (vm.freeTables == 0) recycleRetired(vm);
+  if (vm.freeTables == 0 && hasRested(vm)) recycleRetired(vm);
   const hpa = vm.freeTables;
   if (hpa == 0) return 0;
   vm.freeTables = read64(hpa);
@@ -48,6 +48,11 @@ export function returnTablePage(vm: Vm, hpa: u64): void {
 
 /** Lays a table aside that was just taken out of the tree. Its 512 entries are invalid. */
 export function retireTablePage(vm: Vm, hpa: u64): void {
+  // Those that have rested would wait for this one's fence too. As two go for one that comes, they do not pile up.
+  if (hasRested(vm)) {
+    recycleRetired(vm);
+    if (vm.retiredTables != 0) recycleRetired(vm);
+  }
   write64(hpa, vm.retiredTables);
   vm.retiredTables = hpa;
   vm.retiredTableCount++;
@@ -56,8 +61,7 @@ export function retireTablePage(vm: Vm, hpa: u64): void {
 
 /** Pages that `takeTablePage` could give now. */
 export function availableTablePages(vm: Vm): u64 {
-  recycleRetired(vm);
-  return vm.freeTableCount;
+  return vm.freeTableCount + (hasRested(vm) ? vm.retiredTableCount : 0);
 }
 
 function pushFree(vm: Vm, hpa: u64): void {
@@ -66,14 +70,16 @@ function pushFree(vm: Vm, hpa: u64): void {
   vm.freeTableCount++;
 }
 
-/** Moves the retired tables to the free list if a fence has passed since the last of them was retired. */
+/** Whether there are retired tables and a fence has passed since the last of them was retired. */
+function hasRested(vm: Vm): bool {
+  return vm.retiredTables != 0 && vm.retiredStamp < minVersion(vm);
+}
+
+/** Moves a retired table, which has rested, to the free list. One at a time: there may be any number. */
 function recycleRetired(vm: Vm): void {
-  if (vm.retiredTables == 0 || vm.retiredStamp >= minVersion(vm)) return;
-  while (vm.retiredTables != 0) {
-    const hpa = vm.retiredTables;
-    vm.retiredTables = read64(hpa);
-    zeroPage(hpa);
-    pushFree(vm, hpa);
-  }
-  vm.retiredTableCount = 0;
+  const hpa = vm.retiredTables;
+  vm.retiredTables = read64(hpa);
+  vm.retiredTableCount--;
+  zeroPage(hpa);
+  pushFree(vm, hpa);
 }

@@ -4,10 +4,11 @@ import { SBI_FAILED, SBI_INVALID_ADDRESS, SBI_INVALID_PARAM } from "../sbi/error
 import { Vm } from "../vm/vm";
 import { gpaRangeValid, leafSize, walk, walkEntry, walkLevel, walkMaking } from "./gstage";
 import { RegionType, regionTypeOf } from "./regions";
+import { BATCH } from "./page-list";
 import { availableTablePages } from "./table-pool";
 
 /**
- * Where pages are about to be inserted into a TVM: checked completely beforehand, so that the insertion cannot fail.
+ * Where pages are about to be inserted into a TVM: checked completely beforehand, a batch at a time, so that the insertion cannot fail.
  * All functions: caller holds vm.lock.
  */
 
@@ -15,11 +16,10 @@ import { availableTablePages } from "./table-pool";
 const MAX_PAGE_TYPE: u64 = 2;
 
 /**
- * May `count` pages of `type` be inserted at `gpa`? The range must be aligned, lie in one region of type `allowed` or `allowedToo`,
- * and be unused (a blocked page is in use), and the table pool must suffice.
- * 0, or INVALID_PARAM (type, no pages), INVALID_ADDRESS, FAILED (table pages).
+ * May `count` pages of `type` be inserted at `gpa`, as far as the place is concerned? The range must be aligned and lie in one region of type `allowed` or
+ * `allowedToo`. What is in it, `unusedPart` finds out. 0, or INVALID_PARAM (type, no pages), INVALID_ADDRESS.
  */
-export function checkTarget(vm: Vm, gpa: u64, type: u64, count: u64, allowed: u32, allowedToo: u32): i64 {
+export function checkPlace(vm: Vm, gpa: u64, type: u64, count: u64, allowed: u32, allowedToo: u32): i64 {
   if (type > MAX_PAGE_TYPE || count == 0) return SBI_INVALID_PARAM;
   const size = leafSize(type);
   if (count >> (52 - 9 * type) != 0 || (gpa & (size - 1)) != 0) return SBI_INVALID_ADDRESS;
@@ -27,33 +27,56 @@ export function checkTarget(vm: Vm, gpa: u64, type: u64, count: u64, allowed: u3
   if (!gpaRangeValid(vm, gpa, length)) return SBI_INVALID_ADDRESS;
   const region = regionTypeOf(vm, gpa, length);
   if (region == RegionType.None || (region != allowed && region != allowedToo)) return SBI_INVALID_ADDRESS;
-  return checkUnused(vm, gpa, gpa + length, type);
+  return 0;
 }
 
-function checkUnused(vm: Vm, start: u64, end: u64, type: u64): i64 {
-  let needed: u64 = 0;
+/** The whole check for one small page at `gpa`, which may be inserted at once: 0, INVALID_ADDRESS, or FAILED (table pages). */
+export function checkSmallTarget(vm: Vm, gpa: u64, region: u32): i64 {
+  const bad = checkPlace(vm, gpa, 0, 1, region, region);
+  if (bad != 0) return bad;
+  vm.neededTables = 0;
+  if (unusedPart(vm, gpa, gpa + PAGE_SIZE, 0) == USED) return SBI_INVALID_ADDRESS;
+  return enoughTables(vm) ? 0 : SBI_FAILED;
+}
+
+/** Result of `unusedPart`: something is there. A blocked page is something. */
+export const USED: u64 = ~0;
+
+/**
+ * Goes on with the check that there is nothing in [gpa, end), both aligned for pages of `type`: over as many entries as a batch has pages, or one that no table is behind, however much
+ * it covers. Returns the gpa up to which nothing is, or USED. The tables that pages of `type` there will need are added to vm.neededTables.
+ */
+export function unusedPart(vm: Vm, start: u64, end: u64, type: u64): u64 {
+  let work: u64 = 0;
   let gpa = start;
-  while (gpa < end) {
+  while (gpa < end && work < BATCH) {
     const found = walk(vm, gpa);
     const level = walkLevel(found);
     let at = walkEntry(found);
-    if (level < type) return SBI_INVALID_ADDRESS;
+    if (level < type) return USED;
     if (level > type) {
-      if (read64(at) != 0) return SBI_INVALID_ADDRESS;
+      if (read64(at) != 0) return USED;
       const stop = min(end, (gpa | (leafSize(level) - 1)) + 1);
-      needed += tablesFor(gpa, stop, type, level);
+      vm.neededTables += tablesFor(gpa, stop, type, level);
       gpa = stop;
+      work++;
       continue;
     }
     // The rest of the table, or of the range: at the root, which is four tables long, that always ends first.
-    let entries = (end - gpa) / leafSize(type);
+    let entries = min((end - gpa) / leafSize(type), BATCH - work);
     if (level != <u64>vm.levels - 1) entries = min(entries, ((at | (PAGE_SIZE - 1)) + 1 - at) >> 3);
     for (const stop = at + (entries << 3); at < stop; at += 8) {
-      if (read64(at) != 0) return SBI_INVALID_ADDRESS;
+      if (read64(at) != 0) return USED;
     }
     gpa += entries * leafSize(type);
+    work += entries;
   }
-  return needed > availableTablePages(vm) ? SBI_FAILED : 0;
+  return gpa;
+}
+
+/** Whether the pool has what the range that was checked needs. */
+export function enoughTables(vm: Vm): bool {
+  return vm.neededTables <= availableTablePages(vm);
 }
 
 /** Tables at the levels from `type` to `level` - 1 that [start, end), inside one empty entry of `level`, needs. */
@@ -71,16 +94,4 @@ export function insertLeaf(vm: Vm, gpa: u64, hpa: u64, type: u64): void {
   const at = walkMaking(vm, gpa, type);
   assert(at != 0 && read64(at) == 0, "a target that was checked is in use");
   write64(at, pteFromAddress(hpa) | GSTAGE_LEAF);
-}
-
-/** True if no page, blocked or not, is in [gpa, gpa + length). */
-export function rangeUnused(vm: Vm, start: u64, length: u64): bool {
-  const end = start + length;
-  let gpa = start;
-  while (gpa < end) {
-    const found = walk(vm, gpa);
-    if (read64(walkEntry(found)) != 0) return false;
-    gpa = (gpa | (leafSize(walkLevel(found)) - 1)) + 1;
-  }
-  return true;
 }

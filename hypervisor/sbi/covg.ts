@@ -171,6 +171,7 @@ function beginShare(hart: Hart, caller: Vcpu, gpa: u64, length: u64, from: u32, 
   if (changed != 0) return changed;
   caller.pendingGpa = gpa;
   caller.pendingLength = length;
+  caller.pendingChecked = gpa;
   exitForwardedCall(
     hart,
     caller,

@@ -3,6 +3,7 @@ import { lockAcquire, lockRelease } from "../lib/spinlock";
 import { lockOfVm } from "../memory/claims";
 import { callAgain } from "../vm/call-again";
 import { runTvmVcpu } from "../vm/run";
+import { RANGE_UNDER_WAY } from "../vm/share";
 import { Vcpu } from "../vm/vcpu";
 import { Vm } from "../vm/vm";
 import { acquireVm, releaseVm } from "../vm/vm-table";
@@ -18,7 +19,7 @@ import { tvmBlockPages, tvmInitiateFence, tvmRemovePages, tvmUnblockPages } from
 import { convertPages, reclaimPages, tsmInitiateFence, tsmLocalFence } from "./covh/convert";
 import { tvmDemotePage, tvmPromotePage } from "./covh/huge-pages";
 import { tvmCpuCreate, tvmCreate, tvmDestroy, tvmFinalize } from "./covh/lifecycle";
-import { RangeStep, carryOn, isSameCall } from "./covh/range-call";
+import { RangeStep, afterRange, carryOn, isSameCall } from "./covh/range-call";
 import { tsmGetInfo } from "./covh/tsm-info";
 import { SBI_INVALID_PARAM, SBI_NOT_SUPPORTED, SBI_PENDING } from "./errors";
 
@@ -86,7 +87,7 @@ function callOnTvm(hart: Hart, caller: Vcpu, fid: u32): i64 {
   if (vm.inRangeCall != 0) {
     lockRelease(lockOfVm(vm));
     releaseVm(vm);
-    return callAgain();
+    return afterRange(hart, caller, vm);
   }
   const result = callOnLockedTvm(hart, caller, vm, fid);
   lockRelease(lockOfVm(vm));
@@ -139,5 +140,7 @@ function callOnLockedTvm(hart: Hart, caller: Vcpu, vm: Vm, fid: u32): i64 {
 /** COVH 14, CpuRun(guest id, vCPU id): see runTvmVcpu. */
 export function tvmCpuRun(hart: Hart, caller: Vcpu): i64 {
   const vm = acquireVm(caller.vm, caller.a0);
-  return vm == null ? SBI_INVALID_PARAM : runTvmVcpu(hart, caller, vm, caller.a1);
+  if (vm == null) return SBI_INVALID_PARAM;
+  const answer = runTvmVcpu(hart, caller, vm, caller.a1);
+  return answer == RANGE_UNDER_WAY ? afterRange(hart, caller, vm) : answer;
 }

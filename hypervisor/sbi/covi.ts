@@ -10,6 +10,7 @@ import { convertImsic, reclaimImsic } from "./covi/convert";
 import { setImsicAddress, tvmAiaInit } from "./covi/geometry";
 import { injectExternalInterrupt } from "./covi/inject";
 import { rebindImsicBegin, rebindImsicClone, rebindImsicEnd } from "./covi/rebind";
+import { afterRange } from "./covh/range-call";
 import { SBI_INVALID_PARAM, SBI_NOT_SUPPORTED } from "./errors";
 
 /** Function numbers of COVI. */
@@ -43,6 +44,12 @@ export function coviCall(hart: Hart, caller: Vcpu, fid: u64): i64 {
   const vm = acquireVm(caller.vm, caller.a0);
   if (vm == null) return SBI_INVALID_PARAM;
   lockAcquire(lockOfVm(vm));
+  // The table pages that a range needs were counted: binding takes some. An interrupt needs none.
+  if (vm.inRangeCall != 0 && fid != Covi.InjectExternalInterrupt) {
+    lockRelease(lockOfVm(vm));
+    releaseVm(vm);
+    return afterRange(hart, caller, vm);
+  }
   const result =
     fid == Covi.TvmAiaInit
       ? tvmAiaInit(hart, caller, vm, caller.a1, caller.a2)

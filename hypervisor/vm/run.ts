@@ -23,6 +23,8 @@ import { enterTvm } from "./world-switch";
  *   NO_SHMEM         the caller has no NACL shared memory
  *   INVALID_STATE    the vCPU is off, or runs on another hart, or its interrupt file is not bound to one of this hart
  *   INVALID_ADDRESS  the host accepted a share or unshare whose pages are still mapped; it stays pending
+ *
+ * RANGE_UNDER_WAY (share.ts) is no answer: the caller has it made again.
  */
 // @ts-ignore: decorator
 @inline
@@ -72,7 +74,7 @@ function claimVcpu(hart: Hart, host: Vcpu, vcpu: Vcpu): i64 {
     vcpu.pending = PendingExit.None;
     return 0;
   }
-  const failed = completeExit(vcpu, memory);
+  const failed = completeExit(hart, vcpu, memory);
   if (failed != 0) storeRelease32(vcpu.stateAddress(), VcpuState.Runnable);
   return failed;
 }
@@ -86,7 +88,7 @@ function useBoundFile(hart: Hart, vcpu: Vcpu): bool {
 }
 
 /** Takes the host's answer to an access, or to a share or unshare, to the guest. `memory` is the host's NACL memory. */
-function completeExit(vcpu: Vcpu, memory: u64): i64 {
+function completeExit(hart: Hart, vcpu: Vcpu, memory: u64): i64 {
   switch (vcpu.pending) {
     case PendingExit.MmioLoad:
     case PendingExit.MmioStore:
@@ -96,7 +98,7 @@ function completeExit(vcpu: Vcpu, memory: u64): i64 {
     default: {
       // A share or unshare.
       const answer = read64(memory + NACL_A0);
-      const failed = completeShare(vcpu, answer == 0);
+      const failed = completeShare(hart, vcpu, answer == 0);
       if (failed != 0) return failed;
       vcpu.a0 = answer;
       vcpu.a1 = read64(memory + NACL_A1);

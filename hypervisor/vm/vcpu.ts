@@ -112,6 +112,9 @@ export class Vcpu {
   /** For share and unshare: the range that the completion acts on. */
   pendingGpa: u64;
   pendingLength: u64;
+  /** Up to here nothing is in that range, as long as vm.insertions is `pendingInsertions` (share.ts). */
+  pendingChecked: u64;
+  pendingInsertions: u64;
 
   // ---- HSM start parameters
   startAddress: u64;

@@ -49,6 +49,10 @@ export class Vm {
   retiredTables: u64;
   retiredTableCount: u64;
   retiredStamp: u64;
+  /** Tables that the range that is being checked needs (memory/target-range.ts). */
+  neededTables: u64;
+  /** Raised whenever pages are added to places that may be part of a share (vm/share.ts). */
+  insertions: u64;
 
   // ---- vCPUs
   /** Array of Vcpu pointers, maxVcpus long; 0 = not created. */

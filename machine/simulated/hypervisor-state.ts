@@ -175,7 +175,16 @@ export class VmState {
   }
 }
 
-export const RangeStep = { None: 0, Claim: 1, Pin: 2, Perform: 3, Unpin: 4, Unclaim: 5, Refresh: 6 } as const;
+export const RangeStep = {
+  None: 0,
+  Claim: 1,
+  Pin: 2,
+  Perform: 3,
+  Unpin: 4,
+  Unclaim: 5,
+  Refresh: 6,
+  Target: 7,
+} as const;
 export const RangeKind = {
   Convert: 0,
   Reclaim: 1,
@@ -224,6 +233,7 @@ export class RangeCall {
       case RangeStep.Unclaim:
         return this.#pages("rangeGpa", this.#done, this.vcpu.number("rangeEnd"));
       case RangeStep.Refresh:
+      case RangeStep.Target:
         return [];
       default:
         return this.#pages("rangeGpa", 0, this.#count);

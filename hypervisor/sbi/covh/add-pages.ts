@@ -4,7 +4,7 @@ import { NOT_MAPPED, gpaRangeValid, leafSize, parkedPage, walk, walkEntry, walkL
 import { recordAddress } from "../../memory/page-map";
 import { PageState, claimConverted, setRecord } from "../../memory/page-record";
 import { RegionType, addRegion, regionTypeAt } from "../../memory/regions";
-import { checkTarget } from "../../memory/target-range";
+import { checkPlace } from "../../memory/target-range";
 import { zeroPage } from "../../memory/zero";
 import { fenceWrites, read64, write64 } from "../../riscv/hw";
 import { GSTAGE_LEAF, PAGE_SIZE, pteFromAddress } from "../../riscv/pte";
@@ -59,7 +59,7 @@ export function tvmAddMeasuredPages(
   gpa: u64,
 ): i64 {
   if (vm.lifecycle != VmLifecycle.Initializing) return SBI_INVALID_PARAM;
-  let bad = checkTarget(vm, gpa, type, pages, RegionType.Confidential, RegionType.Confidential);
+  let bad = checkPlace(vm, gpa, type, pages, RegionType.Confidential, RegionType.Confidential);
   if (bad != 0) return bad;
   const small = pages << (9 * type);
   bad = checkSource(caller.vm, destination, type, small);
@@ -78,7 +78,7 @@ export function tvmAddZeroPages(caller: Vcpu, vm: Vm, source: u64, type: u64, pa
   const parent = caller.vm;
   if (vm.lifecycle != VmLifecycle.Runnable) return SBI_INVALID_STATE;
   if (type == 0 && pages == 1 && addZeroPage(parent, vm, source, gpa)) return 1;
-  let bad = checkTarget(vm, gpa, type, pages, RegionType.Confidential, RegionType.ConfidentialRemovable);
+  let bad = checkPlace(vm, gpa, type, pages, RegionType.Confidential, RegionType.ConfidentialRemovable);
   if (bad != 0) return bad;
   const small = pages << (9 * type);
   bad = checkSource(parent, source, type, small);
@@ -103,6 +103,7 @@ function addZeroPage(parent: Vm, vm: Vm, source: u64, gpa: u64): bool {
 
   zeroPage(hpa);
   setRecord(record, PageState.Owned, vm.slot, 0);
+  vm.insertions++;
   fenceWrites();
   write64(walkEntry(target), pteFromAddress(hpa) | GSTAGE_LEAF);
   return true;
@@ -116,7 +117,7 @@ function addZeroPage(parent: Vm, vm: Vm, source: u64, gpa: u64): bool {
  */
 export function tvmAddSharedPages(caller: Vcpu, vm: Vm, source: u64, type: u64, pages: u64, gpa: u64): i64 {
   if (vm.lifecycle != VmLifecycle.Runnable) return SBI_INVALID_STATE;
-  let bad = checkTarget(vm, gpa, type, pages, RegionType.Shared, RegionType.SharedRemovable);
+  let bad = checkPlace(vm, gpa, type, pages, RegionType.Shared, RegionType.SharedRemovable);
   if (bad != 0) return bad;
   const small = pages << (9 * type);
   bad = checkSource(caller.vm, source, type, small);

@@ -1,6 +1,6 @@
 import { Hart } from "../../hart";
 import { lockAcquire, lockRelease } from "../../lib/spinlock";
-import { contiguousFrom, lockOfVm } from "../../memory/claims";
+import { contiguousFrom, lockOfVm, splitForBatch } from "../../memory/claims";
 import { PATIENCE } from "../../devices/iommu/commands";
 import { devicesForgot, hasDevices, minVersion, refreshDevices } from "../../memory/fence";
 import { NOT_MAPPED, leafSize, translate } from "../../memory/gstage";
@@ -17,6 +17,7 @@ import {
 } from "../../memory/page-list";
 import { recordAddress } from "../../memory/page-map";
 import { addReference, dropReference } from "../../memory/page-record";
+import { USED, enoughTables, unusedPart } from "../../memory/target-range";
 import { PAGE_SHIFT, PAGE_SIZE } from "../../riscv/pte";
 import { callAgain } from "../../vm/call-again";
 import { tearDownPart } from "../../vm/tear-down";
@@ -24,7 +25,7 @@ import { Vcpu } from "../../vm/vcpu";
 import { Vm } from "../../vm/vm";
 import { freeSlot, releaseVm } from "../../vm/vm-table";
 import { mustGiveWay } from "../../vm/wait";
-import { SBI_INVALID_ADDRESS } from "../errors";
+import { SBI_FAILED, SBI_INVALID_ADDRESS, SBI_PENDING } from "../errors";
 import { Pass, REFUSED, passPart } from "./block-pass";
 import { RangeKind, performBatch } from "./range-perform";
 
@@ -32,15 +33,15 @@ import { RangeKind, performBatch } from "./range-perform";
  * Calls on ranges of pages, which may be as long as RAM: carried out in steps over batches (memory/page-list.ts), so that no entry into the
  * hypervisor takes longer than one batch while somebody waits.
  *
- *     check -> Claim -> Pin -> Perform -> Refresh -> the answer
- *                |       |
- *                |       +-> Unpin --+
- *                +--------------------+-> Unclaim -> the error
+ *     check -> Target -> Claim -> Pin -> Perform -> Refresh -> the answer
+ *                          |       |
+ *                          |       +-> Unpin --+
+ *                          +-------------------+-> Unclaim -> the error
  *
  * Blocking, unblocking and removing go over the TVM's memory: Claim only checks, Perform does it. Blocking has a third pass, Pin, which looks whether somebody
  * has got hold of a page in between; then Unclaim unblocks all. Destroying has one step (vm/tear-down.ts), and cannot fail.
  *
- * Claim takes the pages that change hands, Pin holds those that are read or shared; either can fail, and is then undone. Perform cannot fail.
+ * Target looks whether the places in the TVM are empty and its tables suffice (memory/target-range.ts). Claim takes the pages that change hands, Pin holds those that are read or shared; either can fail, and is then undone. Perform cannot fail.
  * Refresh, after pages came back, has the IOMMUs forget that nothing was there, and looks a few times whether they have.
  *
  * Between batches a pending interrupt wins: the call stays in the vCPU's record (Vcpu.range...), sepc stays at the ecall, and making the call
@@ -56,7 +57,11 @@ export const enum RangeStep {
   Unpin = 4,
   Unclaim = 5,
   Refresh = 6,
+  Target = 7,
 }
+
+/** Small pages in a page of the largest type: a shorter range has none inside. */
+const LARGEST_PAGE: u64 = 512 * 512;
 
 /**
  * Begins a call that was checked: `pages` small pages at `gpa` of the caller (those that it reads or shares at `from`) go to `target` of `vm` as
@@ -72,7 +77,11 @@ export function beginRange(
   type: u64,
   pages: u64,
 ): i64 {
-  if (vm != null) vm.inRangeCall = 1;
+  if (vm != null) {
+    vm.inRangeCall = 1;
+    vm.neededTables = 0;
+    vm.insertions++;
+  }
   caller.rangeKind = kind;
   caller.rangeVm = vm;
   caller.rangeGpa = gpa;
@@ -88,8 +97,18 @@ export function beginRange(
   caller.rangeA4 = caller.a4;
   caller.rangeA5 = caller.a5;
   caller.rangeA6 = caller.a6;
-  goTo(caller, kind == RangeKind.SharedPages ? RangeStep.Pin : RangeStep.Claim, pages);
+  goTo(caller, hasTarget(kind) ? RangeStep.Target : firstStep(kind), pages);
   return 0;
+}
+
+/** Whether pages get a place in the TVM that has to be empty. */
+function hasTarget(kind: u32): bool {
+  return kind >= <u32>RangeKind.MeasuredPages && kind <= <u32>RangeKind.SharedPages;
+}
+
+/** The step that takes pages, or looks at them. */
+function firstStep(kind: u32): RangeStep {
+  return kind == RangeKind.SharedPages ? RangeStep.Pin : RangeStep.Claim;
 }
 
 /** Whether the caller's registers hold the call that was under way. */
@@ -124,8 +143,19 @@ export function carryOn(hart: Hart, caller: Vcpu): i64 {
   return caller.rangeResult;
 }
 
+/**
+ * Has the caller make its call again when the one on a range of `vm` that is under way is over. If that is one of its own, which it called off, it is carried on with here: nobody
+ * else would. Caller holds no reference that the range call has.
+ */
+export function afterRange(hart: Hart, caller: Vcpu, vm: Vm): i64 {
+  if (caller.rangeStep != RangeStep.None && caller.rangeVm == vm && carryOn(hart, caller) == SBI_PENDING)
+    return SBI_PENDING;
+  return callAgain();
+}
+
 /** One batch of the step that the call is at. */
 function stepOn(hart: Hart, caller: Vcpu): void {
+  if (caller.rangeStep == RangeStep.Target) return targetOn(caller);
   if (caller.rangeStep == RangeStep.Refresh) return refreshOn(caller);
   if (caller.rangeKind == RangeKind.Destroy) return destroyOn(caller);
   if (caller.rangeKind >= <u32>RangeKind.Block) return passOn(caller);
@@ -152,6 +182,25 @@ function stepOn(hart: Hart, caller: Vcpu): void {
   }
   caller.rangeDone = done + count;
   if (caller.rangeDone == caller.rangeEnd) goTo(caller, stepAfter(caller), caller.rangePages);
+}
+
+/** A batch of the places in the TVM. Takes its lock. */
+function targetOn(caller: Vcpu): void {
+  const vm = caller.rangeVm!;
+  const start = caller.rangeTarget;
+  const end = start + (caller.rangePages << PAGE_SHIFT);
+  lockAcquire(lockOfVm(vm));
+  const next = unusedPart(vm, start + (caller.rangeDone << PAGE_SHIFT), end, caller.rangeType);
+  const enough = next != end || enoughTables(vm);
+  lockRelease(lockOfVm(vm));
+  if (next == USED || !enough) {
+    caller.rangeResult = enough ? SBI_INVALID_ADDRESS : SBI_FAILED;
+    goTo(caller, RangeStep.None, 0);
+  } else if (next == end) {
+    goTo(caller, firstStep(caller.rangeKind), caller.rangePages);
+  } else {
+    caller.rangeDone = (next - start) >> PAGE_SHIFT;
+  }
 }
 
 /** A batch of a pass over the TVM's own memory. Takes its lock. */
@@ -236,6 +285,7 @@ function goTo(caller: Vcpu, step: RangeStep, pages: u64): void {
 /** Takes `count` pages at `gpa` of the caller: its own that it converts, or converted ones. False, and none taken, if one is not that. */
 function claimBatch(hart: Hart, caller: Vcpu, gpa: u64, count: u64): bool {
   const vm = caller.vm;
+  if (caller.rangePages >= LARGEST_PAGE && caller.rangeKind <= <u32>RangeKind.Reclaim) splitForBatch(vm, gpa);
   if (caller.rangeKind == RangeKind.Convert) {
     return resolve(hart, vm, gpa, count, Find.Mapped) && claimOwnedBatch(hart, count, vm.slot);
   }

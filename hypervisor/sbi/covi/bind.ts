@@ -7,7 +7,7 @@ import { walk, walkEntry, walkLevel } from "../../memory/gstage";
 import { fileRecord } from "../../memory/interrupt-files";
 import { PageState, claimConverted, setRecord } from "../../memory/page-record";
 import { RegionType } from "../../memory/regions";
-import { checkTarget, insertLeaf } from "../../memory/target-range";
+import { checkSmallTarget, insertLeaf } from "../../memory/target-range";
 import { fence, read64, write64 } from "../../riscv/hw";
 import { parkedEntry, pteAddress } from "../../riscv/pte";
 import {
@@ -43,7 +43,7 @@ export function bindImsic(hart: Hart, caller: Vcpu, vm: Vm, vcpu: Vcpu, mask: u6
   const file = fileOfMask(hart, mask);
   if (file == 0) return SBI_INVALID_PARAM;
   if (bindState(bindingOf(vcpu)) != BindState.Unbound) return SBI_INVALID_STATE;
-  const target = checkTarget(vm, vcpu.imsicGpa, 0, 1, RegionType.Imsic, RegionType.Imsic);
+  const target = checkSmallTarget(vm, vcpu.imsicGpa, RegionType.Imsic);
   if (target != 0) return target;
   const record = claimFile(hart, caller, file);
   if (record == 0) return refused(fileRecord(hart, file));

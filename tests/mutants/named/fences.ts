@@ -133,8 +133,8 @@ export const FENCE_FAULTS: NamedFault[] = [
   {
     id: "retired-table-not-fenced",
     file: "memory/table-pool",
-    from: "if (vm.retiredTables == 0 || vm.retiredStamp >= minVersion(vm)) return;",
-    to: "if (vm.retiredTables == 0) return;",
+    from: "return vm.retiredTables != 0 && vm.retiredStamp < minVersion(vm);",
+    to: "return vm.retiredTables != 0;",
     description: "a table page is used anew while a walker may have the pointer to it cached",
     caughtBy: "call tests of promotion",
   },

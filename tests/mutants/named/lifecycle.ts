@@ -133,8 +133,8 @@ export const LIFECYCLE_FAULTS: NamedFault[] = [
   {
     id: "accepted-share-with-pages",
     file: "vm/share",
-    from: "else if (rangeUnused(vm, vcpu.pendingGpa, vcpu.pendingLength)) {",
-    to: "else {",
+    from: "        result = checkRemoved(vm, vcpu);\n",
+    to: "        result = 0;\n",
     description: "a range becomes shared while confidential pages are in it",
     caughtBy: "call tests of COVG",
   },

@@ -37,8 +37,8 @@ export const PAGE_FAULTS: NamedFault[] = [
   {
     id: "recycled-table-not-zeroed",
     file: "memory/table-pool",
-    from: "    zeroPage(hpa);\n    pushFree(vm, hpa);\n  }\n  vm.retiredTableCount = 0;",
-    to: "    pushFree(vm, hpa);\n  }\n  vm.retiredTableCount = 0;",
+    from: "  vm.retiredTableCount--;\n  zeroPage(hpa);\n",
+    to: "  vm.retiredTableCount--;\n",
     description: "a table that was promoted away is used again with its old entries",
     caughtBy: "checker, call tests of promotion",
   },
@@ -205,8 +205,8 @@ export const PAGE_FAULTS: NamedFault[] = [
   {
     id: "blocked-page-replaced",
     file: "memory/target-range",
-    from: "at += 8) {\n      if (read64(at) != 0) return SBI_INVALID_ADDRESS;",
-    to: "at += 8) {\n      if ((read64(at) & 1) != 0) return SBI_INVALID_ADDRESS;",
+    from: "at += 8) {\n      if (read64(at) != 0) return USED;",
+    to: "at += 8) {\n      if ((read64(at) & 1) != 0) return USED;",
     description: "the host blocks a page of a TVM and puts a zero page in its place (gaps B 2)",
     caughtBy: "call tests, checker",
   },

@@ -178,6 +178,24 @@ describe("TvmPromotePage", () => {
     }
   });
 
+  test("a table that has rested does not wait for the fence of the next one", () => {
+    start();
+    const record = host.checker.state.vms().find(({ id }) => id === tvm.id)!.record;
+    const counts = (): number[] => [record.number("freeTableCount"), record.number("retiredTableCount")];
+    const promote = (): void => {
+      blocked(SPLIT, HUGE);
+      host.must("promotePage", tvm.id, SPLIT, 1);
+    };
+    const [free] = counts();
+    promote();
+    assert.deepEqual(counts(), [free, 1]);
+    blocked(SPLIT, HUGE);
+    host.must("demotePage", tvm.id, SPLIT, 0);
+    assert.deepEqual(counts(), [free - 1, 1]);
+    promote();
+    assert.deepEqual(counts(), [free, 1]);
+  });
+
   refusals(() => host, "start", "promotePage", [
     ["not finalized", "invalidState", () => [raw, SPLIT, 1]],
     ["an unknown page type", "invalidParam", () => [tvm.id, SPLIT, 4]],

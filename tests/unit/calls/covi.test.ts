@@ -85,6 +85,45 @@ describe("TvmAiaInit", () => {
   });
 });
 
+describe("while pages are added to the TVM, a batch at a time", () => {
+  const PAGES = 600;
+  const TARGET = TVM_MEMORY + 0x20_0000;
+
+  /** Hart 0 has begun to add pages; the tables that they need have been counted, and not been taken yet. */
+  function begun(): void {
+    const { tvm, host } = at("finalized");
+    covi.convert(1, 1);
+    const pages = host.donated(PAGES);
+    host.writeCsr("sie", 2n);
+    host.writeCsr("sip", 2n);
+    host.machine.begin(host.hart, operations.ecall(Eid.covh, Covh.addZeroPages, tvm, pages, 0, PAGES, TARGET));
+    for (let i = 0; i < 2; i++) host.machine.step(host.hart);
+    assert.equal(host.context.ending, undefined);
+  }
+
+  test("a file is bound when that is over: its table may be the last one", () => {
+    begun();
+    const { tvm, host, drivers } = covi;
+    host.machine.begin(drivers[1].hart, operations.ecall(Eid.covi, Covi.bindImsic, tvm, 0, 2));
+    for (let i = 0; i < 3; i++) drivers[1].step();
+    assert.equal(drivers[1].context.ending, undefined, "it waits");
+    const added = host.resume();
+    assert("done" in added && (added.done as { error: bigint }).error === 0n);
+    const bound = drivers[1].resume();
+    assert("done" in bound && (bound.done as { error: bigint }).error === 0n);
+  });
+
+  test("the vCPU that called it off has it carried out", () => {
+    begun();
+    const { host } = covi;
+    host.context.pending = undefined;
+    assert.equal(covi.call(0, "bindImsic", covi.tvm, 0, 0).error, -3n);
+    host.hart.csr.setRaw("hvip", 0n);
+    assert.equal(host.checker.state.rangeCalls().length, 0);
+    assert.equal(host.covh("addZeroPages", covi.tvm, host.donated(1), 0, 1, TARGET).error, -5n);
+  });
+});
+
 describe("SetImsicAddress", () => {
   test("can be changed until the TVM is finalized", () => {
     const { tvm } = at("new");

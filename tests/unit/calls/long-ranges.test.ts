@@ -125,14 +125,14 @@ describe("while an interrupt waits", () => {
   test("pages of all kinds get to a TVM", () => {
     interruptWaits();
     const zero = host.donated(LONG);
-    assert.equal(entriesOf("addZeroPages", tvm.id, zero, 0, LONG, TARGET), 6);
+    assert.equal(entriesOf("addZeroPages", tvm.id, zero, 0, LONG, TARGET), 7);
     const tables = host.donated(LONG);
     assert.equal(entriesOf("addPageTablePages", tvm.id, tables, LONG), 6);
     const early = host.buildTvm({ finalize: false, codePages: 0 });
     const source = host.take(5);
     host.fill(source, 5, 0x77);
-    // A batch is claimed, a batch is pinned, and each page is measured for itself.
-    assert.equal(entriesOf("addMeasuredPages", early.id, source, host.donated(5), 0, 5, TARGET), 7);
+    // The places are looked at, a batch is claimed, a batch is pinned, and each page is measured for itself.
+    assert.equal(entriesOf("addMeasuredPages", early.id, source, host.donated(5), 0, 5, TARGET), 8);
     host.must("tvmFinalize", early.id, TARGET, 0);
     interruptIsGone();
     host.enter(early);
@@ -153,14 +153,14 @@ describe("while an interrupt waits", () => {
     host.must("tvmFinalize", early.id, TARGET, 0);
     interruptWaits();
     const zero = host.donated(2 * BATCH, HUGE);
-    assert.equal(entriesOf("addZeroPages", early.id, zero, 1, 2, TARGET + 2 * HUGE), 4);
+    assert.equal(entriesOf("addZeroPages", early.id, zero, 1, 2, TARGET + 2 * HUGE), 5);
   });
 
   test("shared pages get to a TVM", () => {
     host.shareRange(tvm, TARGET, LONG);
     interruptWaits();
     const pages = host.take(LONG);
-    assert.equal(entriesOf("addSharedPages", tvm.id, pages, 0, LONG, TARGET), 6);
+    assert.equal(entriesOf("addSharedPages", tvm.id, pages, 0, LONG, TARGET), 7);
   });
 });
 
@@ -196,6 +196,54 @@ describe("taking memory of a TVM back while an interrupt waits", () => {
     assert.equal(entriesOf("removePages", tvm.id, TARGET, PAGE), 2);
     interruptIsGone();
     assert.equal(entriesOf("blockPages", tvm.id, TARGET + PAGE, BATCH * PAGE), 1);
+  });
+
+  test("the places are looked at a batch at a time, where tables are left of what was there", () => {
+    givenUp();
+    host.must("blockPages", tvm.id, TARGET, LONG * PAGE);
+    host.must("tvmInitiateFence", tvm.id);
+    host.must("removePages", tvm.id, TARGET, LONG * PAGE);
+    interruptWaits();
+    const pages = host.donated(LONG);
+    assert.equal(entriesOf("addZeroPages", tvm.id, pages, 0, LONG, TARGET), 9);
+  });
+
+  test("a place that is taken, or tables that do not suffice, are found in the last batch", () => {
+    const pages = host.donated(LONG);
+    host.must("addZeroPages", tvm.id, host.donated(1), 0, 1, TARGET + (LONG - 1) * PAGE);
+    interruptWaits();
+    host.refuses("invalidAddress", "addZeroPages", tvm.id, pages, 0, LONG, TARGET);
+    const poor = host.buildTvm({ tables: 4 });
+    host.refuses("failed", "addZeroPages", poor.id, pages, 0, LONG, TARGET);
+  });
+
+  test("the end of a share looks at a batch at a time whether all is removed", () => {
+    givenUp();
+    host.must("blockPages", tvm.id, TARGET, LONG * PAGE);
+    host.must("tvmInitiateFence", tvm.id);
+    host.must("removePages", tvm.id, TARGET, LONG * PAGE);
+    host.answer(Sbi.success);
+    interruptWaits();
+    // After the last of three batches the run ends for the interrupt.
+    assert.equal(entriesOf("cpuRun", tvm.id, 0), 3);
+    interruptIsGone();
+    host.enter(tvm);
+    assert.equal(host.hart.registers[10], 0n);
+  });
+
+  test("a page that is added behind the look keeps the share from being completed", () => {
+    givenUp();
+    host.must("blockPages", tvm.id, TARGET, LONG * PAGE);
+    host.must("tvmInitiateFence", tvm.id);
+    host.must("removePages", tvm.id, TARGET, LONG * PAGE);
+    const page = host.donated(1);
+    host.answer(Sbi.success);
+    interruptWaits();
+    begin(2, "cpuRun", tvm.id, 0);
+    assert.equal(second.ecall(Eid.covh, Covh.addZeroPages, tvm.id, page, 0, 1, TARGET).error, Sbi.success);
+    const outcome = host.resume();
+    assert("done" in outcome);
+    assert.equal((outcome.done as { error: bigint }).error, Sbi.invalidAddress);
   });
 
   test("a large page is a batch", () => {
@@ -364,6 +412,18 @@ describe("a call that is under way", () => {
     assert.equal(second.context, tvmContext, "no exit yet");
     assert.equal(goOn(), BigInt(LONG));
     assert("switched" in second.resume());
+  });
+
+  test("is carried out when the vCPU that called it off wants to complete a share", () => {
+    host.enter(tvm);
+    assert("switched" in host.perform(operations.ecall(Eid.covg, Covg.shareMemory, TARGET, LONG * PAGE)));
+    assert.equal(host.runResult().error, Sbi.success);
+    const pages = host.donated(LONG);
+    interruptWaits();
+    host.answer(Sbi.success);
+    begin(1, "addZeroPages", tvm.id, pages, 0, LONG, TARGET);
+    abandon();
+    assert.equal(host.covh("cpuRun", tvm.id, 0).error, Sbi.invalidAddress);
   });
 
   test("keeps a share from being completed", () => {
