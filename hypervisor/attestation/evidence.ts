@@ -26,14 +26,17 @@ import { EXC_LOAD_GUEST_PAGE, EXC_STORE_GUEST_PAGE } from "../riscv/csr";
 import { copyBytes, read8, write32, write64, write8, zeroBytes } from "../riscv/hw";
 import { PAGE_SIZE } from "../riscv/pte";
 import { SBI_FAILED, SBI_INVALID_ADDRESS, SBI_INVALID_PARAM, SBI_PENDING } from "../sbi/errors";
+import { callAgain } from "../vm/call-again";
 import { MEASUREMENT_REGISTERS, registerAddress } from "../vm/measurement";
 import { unlessMissing } from "../vm/missing-pages";
 import { MEASUREMENT_SIZE } from "../vm/tvm-layout";
 import { Vcpu } from "../vm/vcpu";
+import { Vm } from "../vm/vm";
+import { mustGiveWay } from "../vm/wait";
 import { deriveId, SCRATCH_BYTES, SCRATCH_FREE } from "./kdf";
 import { Layer } from "./layer";
-import { isDevelopment, Platform, platformLayer } from "./platform";
-import { vmLayer } from "./tvm-keys";
+import { isDevelopment, isPlatformReady, Platform, platformLayer } from "./platform";
+import { isVmReady, vmLayer } from "./tvm-keys";
 
 /**
  * Evidence for a VM (docs/evidence.md). Everything that a guest gives is copied in once; the user-mode helper makes the certificate or token; what it made is
@@ -97,6 +100,7 @@ export function evidenceForKey(
 export function issuerChain(hart: Hart, caller: Vcpu, out: u64, room: u64): i64 {
   const bad = checkOutput(hart, caller, out, room);
   if (bad != 0) return bad;
+  if (!keysDerived(hart, caller.vm)) return callAgain();
   const root = hart.root;
   const scratch = <u64>hart.workPages;
   const layer = vmLayer(root, caller.vm, scratch);
@@ -123,6 +127,7 @@ export function finishRequest(hart: Hart): void {
 
 /** The part of a request that certificate and token have in common; the input page holds what the guest gave. */
 function evidence(hart: Hart, caller: Vcpu, kind: RequestKind, length: u64, nonce: u64, out: u64, room: u64): i64 {
+  if (!keysDerived(hart, caller.vm)) return callAgain();
   const context = hart.helper;
   const scratch = <u64>hart.workPages;
   const layer = vmLayer(hart.root, caller.vm, scratch);
@@ -142,6 +147,24 @@ function evidence(hart: Hart, caller: Vcpu, kind: RequestKind, length: u64, nonc
   sha512Final(state, <usize>digest);
   putSerial(request, digest);
   return begin(hart, layer, Purpose.Deliver, out, room);
+}
+
+/**
+ * Derives the platform's key and then that of `vm`, if nobody has before: each takes as long as anything else, so what is pending is looked at in between. False if
+ * somebody waits; the call that is made again goes on.
+ */
+function keysDerived(hart: Hart, vm: Vm): bool {
+  const root = hart.root;
+  const scratch = <u64>hart.workPages;
+  if (!isPlatformReady(root)) {
+    platformLayer(root, scratch);
+    if (mustGiveWay(hart)) return false;
+  }
+  if (!isVmReady(vm)) {
+    vmLayer(root, vm, scratch);
+    if (mustGiveWay(hart)) return false;
+  }
+  return true;
 }
 
 /** A request of `kind` in the helper's page, with what every kind has: issuer, registers, flags. Returns its address. */

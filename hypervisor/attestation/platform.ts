@@ -101,6 +101,11 @@ export function extendRegister(register: usize, state: Sha512State, data: u64, l
   sha512Final(state, register);
 }
 
+/** Whether the platform's key is there. Any hart. */
+export function isPlatformReady(root: Root): bool {
+  return loadAcquire32(changetype<Platform>(root.platform).layer.readyAddress()) != 0;
+}
+
 /** The platform's layer with its key. Any hart. */
 export function platformLayer(root: Root, scratch: u64): Layer {
   const platform = changetype<Platform>(root.platform);

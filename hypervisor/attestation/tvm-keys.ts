@@ -26,6 +26,11 @@ const INPUT_BYTES: u64 = 4 * HASH + 1;
 const MODE_NORMAL: u32 = 1;
 const MODE_DEBUG: u32 = 2;
 
+/** Whether the key of `vm` is there. Any hart. */
+export function isVmReady(vm: Vm): bool {
+  return loadAcquire32(changetype<Layer>(vm.layer).readyAddress()) != 0;
+}
+
 /** The layer of `vm`, whose start is over. Any hart. */
 export function vmLayer(root: Root, vm: Vm, scratch: u64): Layer {
   const layer = changetype<Layer>(vm.layer);

@@ -123,9 +123,10 @@ export function isSameCall(caller: Vcpu): bool {
  * locks of the TVM and of the caller's VM for parts of a batch.
  */
 export function carryOn(hart: Hart, caller: Vcpu): i64 {
-  // Measuring a page is as much work as anything else is for a batch; a pass over a TVM's memory is a batch's, and there are up to four.
+  // Measuring a page is as much work as anything else is for a batch. What is one batch is done in one go, though blocking has up to four passes: a host
+  // whose threads may go on with a call on another hart can rely on it.
   const unit: u64 = caller.rangeKind == RangeKind.MeasuredPages ? 1 : BATCH;
-  const long = caller.rangePages > unit || caller.rangeKind >= <u32>RangeKind.Block;
+  const long = caller.rangePages > unit || caller.rangeKind == RangeKind.Destroy;
   while (true) {
     stepOn(hart, caller);
     if (caller.rangeStep == RangeStep.None) break;

@@ -269,6 +269,27 @@ describe("evidence", () => {
     assert.equal(ids.size, 3);
   });
 
+  test("keys are derived one at a time while an interrupt waits, once", () => {
+    start();
+    host.leaveTvm();
+    const out = host.take(4);
+    let entries = 0;
+    host.machine.afterEntry.push(() => void entries++);
+    const chainOf = (): { entries: number; chain: Uint8Array } => {
+      const from = entries;
+      const { error, value } = host.call(Eid.atst, Atst.evidence, 0, 0, 0, 16, out, 4096);
+      assert.equal(errorName(error), "success");
+      return { entries: entries - from, chain: host.peek(out, Number(value)) };
+    };
+    host.writeCsr("sie", 2n);
+    host.writeCsr("sip", 2n);
+    const [first, second] = [chainOf(), chainOf()];
+    // After the platform's key and after the host's.
+    assert.equal(first.entries, second.entries + 2);
+    assert.deepEqual(first.chain, second.chain);
+    host.machine.afterEntry.pop();
+  });
+
   test("for the host, whose registers 2 and 3 are zeros", () => {
     start();
     host.leaveTvm();
