@@ -34,9 +34,9 @@ export function checkPlace(vm: Vm, gpa: u64, type: u64, count: u64, allowed: u32
 export function checkSmallTarget(vm: Vm, gpa: u64, region: u32): i64 {
   const bad = checkPlace(vm, gpa, 0, 1, region, region);
   if (bad != 0) return bad;
-  vm.neededTables = 0;
   if (unusedPart(vm, gpa, gpa + PAGE_SIZE, 0) == USED) return SBI_INVALID_ADDRESS;
-  return enoughTables(vm) ? 0 : SBI_FAILED;
+  const needed = takeNeededTables(vm);
+  return needed <= availableTablePages(vm) ? 0 : SBI_FAILED;
 }
 
 /** Result of `unusedPart`: something is there. A blocked page is something. */
@@ -44,7 +44,7 @@ export const USED: u64 = ~0;
 
 /**
  * Goes on with the check that there is nothing in [gpa, end), both aligned for pages of `type`: over as many entries as a batch has pages, or one that no table is behind, however much
- * it covers. Returns the gpa up to which nothing is, or USED. The tables that pages of `type` there will need are added to vm.neededTables.
+ * it covers. Returns the gpa up to which nothing is, or USED. The tables that pages of `type` there will need are added to vm.neededTables; after USED that is 0.
  */
 export function unusedPart(vm: Vm, start: u64, end: u64, type: u64): u64 {
   let work: u64 = 0;
@@ -53,9 +53,9 @@ export function unusedPart(vm: Vm, start: u64, end: u64, type: u64): u64 {
     const found = walk(vm, gpa);
     const level = walkLevel(found);
     let at = walkEntry(found);
-    if (level < type) return USED;
+    if (level < type) return used(vm);
     if (level > type) {
-      if (read64(at) != 0) return USED;
+      if (read64(at) != 0) return used(vm);
       const stop = min(end, (gpa | (leafSize(level) - 1)) + 1);
       vm.neededTables += tablesFor(gpa, stop, type, level);
       gpa = stop;
@@ -66,7 +66,7 @@ export function unusedPart(vm: Vm, start: u64, end: u64, type: u64): u64 {
     let entries = min((end - gpa) / leafSize(type), BATCH - work);
     if (level != <u64>vm.levels - 1) entries = min(entries, ((at | (PAGE_SIZE - 1)) + 1 - at) >> 3);
     for (const stop = at + (entries << 3); at < stop; at += 8) {
-      if (read64(at) != 0) return USED;
+      if (read64(at) != 0) return used(vm);
     }
     gpa += entries * leafSize(type);
     work += entries;
@@ -74,9 +74,16 @@ export function unusedPart(vm: Vm, start: u64, end: u64, type: u64): u64 {
   return gpa;
 }
 
-/** Whether the pool has what the range that was checked needs. */
-export function enoughTables(vm: Vm): bool {
-  return vm.neededTables <= availableTablePages(vm);
+/** What the range that was checked needs, which is counted anew from here on. */
+export function takeNeededTables(vm: Vm): u64 {
+  const needed = vm.neededTables;
+  vm.neededTables = 0;
+  return needed;
+}
+
+function used(vm: Vm): u64 {
+  vm.neededTables = 0;
+  return USED;
 }
 
 /** Tables at the levels from `type` to `level` - 1 that [start, end), inside one empty entry of `level`, needs. */

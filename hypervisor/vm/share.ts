@@ -2,7 +2,7 @@ import { Hart } from "../hart";
 import { lockAcquire, lockRelease } from "../lib/spinlock";
 import { lockOfVm } from "../memory/claims";
 import { RegionType, changeRegion } from "../memory/regions";
-import { USED, unusedPart } from "../memory/target-range";
+import { USED, takeNeededTables, unusedPart } from "../memory/target-range";
 import { SBI_INVALID_ADDRESS, SBI_PENDING } from "../sbi/errors";
 import { callAgain } from "./call-again";
 import { PendingExit, Vcpu } from "./vcpu";
@@ -45,13 +45,13 @@ export function completeShare(hart: Hart, vcpu: Vcpu, accepted: bool): i64 {
  * stays empty unless pages are added to the TVM in between: then it begins anew. Caller holds vm.lock.
  */
 function checkRemoved(vm: Vm, vcpu: Vcpu): i64 {
-  if (vcpu.pendingInsertions != vm.insertions) {
-    vcpu.pendingInsertions = vm.insertions;
-    vcpu.pendingChecked = vcpu.pendingGpa;
-  }
+  const from = vcpu.pendingInsertions == vm.insertions ? vcpu.pendingChecked : vcpu.pendingGpa;
   const end = vcpu.pendingGpa + vcpu.pendingLength;
-  const next = unusedPart(vm, vcpu.pendingChecked, end, 0);
+  const next = unusedPart(vm, from, end, 0);
   if (next == USED) return SBI_INVALID_ADDRESS;
+  takeNeededTables(vm);
+  if (next == end) return 0;
+  vcpu.pendingInsertions = vm.insertions;
   vcpu.pendingChecked = next;
-  return next == end ? 0 : SBI_PENDING;
+  return SBI_PENDING;
 }

@@ -17,7 +17,8 @@ import {
 } from "../../memory/page-list";
 import { recordAddress } from "../../memory/page-map";
 import { addReference, dropReference } from "../../memory/page-record";
-import { USED, enoughTables, unusedPart } from "../../memory/target-range";
+import { availableTablePages } from "../../memory/table-pool";
+import { USED, takeNeededTables, unusedPart } from "../../memory/target-range";
 import { PAGE_SHIFT, PAGE_SIZE } from "../../riscv/pte";
 import { callAgain } from "../../vm/call-again";
 import { tearDownPart } from "../../vm/tear-down";
@@ -77,11 +78,7 @@ export function beginRange(
   type: u64,
   pages: u64,
 ): i64 {
-  if (vm != null) {
-    vm.inRangeCall = 1;
-    vm.neededTables = 0;
-    vm.insertions++;
-  }
+  if (vm != null) vm.inRangeCall = 1;
   caller.rangeKind = kind;
   caller.rangeVm = vm;
   caller.rangeGpa = gpa;
@@ -192,7 +189,7 @@ function targetOn(caller: Vcpu): void {
   const end = start + (caller.rangePages << PAGE_SHIFT);
   lockAcquire(lockOfVm(vm));
   const next = unusedPart(vm, start + (caller.rangeDone << PAGE_SHIFT), end, caller.rangeType);
-  const enough = next != end || enoughTables(vm);
+  const enough = next != end || takeNeededTables(vm) <= availableTablePages(vm);
   lockRelease(lockOfVm(vm));
   if (next == USED || !enough) {
     caller.rangeResult = enough ? SBI_INVALID_ADDRESS : SBI_FAILED;

@@ -117,6 +117,7 @@ function addTables(hart: Hart, vm: Vm, count: u64): void {
 function insertBatch(hart: Hart, caller: Vcpu, vm: Vm, count: u64): void {
   const target = caller.rangeTarget + (caller.rangeDone << PAGE_SHIFT);
   lockAcquire(lockOfVm(vm));
+  vm.insertions++;
   if (caller.rangeType == 0) insertSmall(hart, vm, target, count);
   else finishLarge(hart, vm, target + (count << PAGE_SHIFT), count, caller.rangeType);
   lockRelease(lockOfVm(vm));

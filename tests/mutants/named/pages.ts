@@ -205,8 +205,8 @@ export const PAGE_FAULTS: NamedFault[] = [
   {
     id: "blocked-page-replaced",
     file: "memory/target-range",
-    from: "at += 8) {\n      if (read64(at) != 0) return USED;",
-    to: "at += 8) {\n      if ((read64(at) & 1) != 0) return USED;",
+    from: "at += 8) {\n      if (read64(at) != 0) return used(vm);",
+    to: "at += 8) {\n      if ((read64(at) & 1) != 0) return used(vm);",
     description: "the host blocks a page of a TVM and puts a zero page in its place (gaps B 2)",
     caughtBy: "call tests, checker",
   },
