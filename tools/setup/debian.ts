@@ -23,6 +23,7 @@ const PACKAGES: Record<Need, string[]> = {
   nativeCompiler: ["gcc", "libc6-dev"],
   qemu: ["qemu-system-riscv", "opensbi"],
   ssh: ["openssh-client"],
+  openssl: ["openssl"],
   fileSystemMaker: ["e2fsprogs"],
 };
 const SOURCES_FOLDER = "/etc/apt/sources.list.d";

@@ -17,14 +17,14 @@ export const COMPILER = "riscv64-unknown-elf-gcc";
 /** The C compiler for this machine, which builds the benchmark's QEMU plugin. */
 const NATIVE_COMPILER = "gcc";
 
-/** How one gets into a machine, and makes the key for it. */
-const SSH_PROGRAMS = ["ssh", "ssh-keygen"];
+/** Programs that are taken from the PATH by their names: how one gets into a machine, and makes the key for it; and a second opinion on certificates. */
+const PROGRAMS = { ssh: ["ssh", "ssh-keygen"], openssl: ["openssl"] } as const;
 
 /** Makes file systems; it may lie where only root looks. */
 const FILE_SYSTEM_MAKER = "mke2fs";
 const SYSTEM_FOLDERS = ["/usr/sbin", "/sbin"].join(path.delimiter);
 
-export type Need = "compiler" | "nativeCompiler" | "qemu" | "ssh" | "fileSystemMaker";
+export type Need = "compiler" | "nativeCompiler" | "qemu" | "ssh" | "openssl" | "fileSystemMaker";
 
 export interface Found {
   compiler: string | undefined;
@@ -67,8 +67,9 @@ export async function inspectMachine(
       missing.push({ need: "nativeCompiler", what: `${NATIVE_COMPILER} for this machine`, chosen: false });
     }
   }
-  if (needs.includes("ssh") && SSH_PROGRAMS.some((program) => findOnPath(program) === undefined)) {
-    missing.push({ need: "ssh", what: SSH_PROGRAMS.join(" and "), chosen: false });
+  for (const need of ["ssh", "openssl"] as const) {
+    if (!needs.includes(need) || PROGRAMS[need].every((program) => findOnPath(program) !== undefined)) continue;
+    missing.push({ need, what: PROGRAMS[need].join(" and "), chosen: false });
   }
   if (needs.includes("fileSystemMaker")) {
     found.fileSystemMaker = findOnPath(FILE_SYSTEM_MAKER) ?? findOnPath(FILE_SYSTEM_MAKER, SYSTEM_FOLDERS);

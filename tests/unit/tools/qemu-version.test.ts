@@ -63,6 +63,20 @@ test("programs are found in the folders of the PATH, folders and plain files are
   assert.equal(findOnPath("other", searchPath), undefined);
 });
 
+test("programs that are not there are named as missing", async (t) => {
+  const all = ["compiler", "ssh", "openssl"] as const;
+  assert.deepEqual((await inspectMachine(["compiler", "openssl"])).missing, []);
+  const path = process.env["PATH"];
+  t.after(() => (process.env["PATH"] = path));
+  process.env["PATH"] = folder;
+  const missing = (await inspectMachine(all)).missing.map(({ need, what }) => [need, what]);
+  assert.deepEqual(missing, [
+    ["compiler", "riscv64-unknown-elf-gcc"],
+    ["ssh", "ssh and ssh-keygen"],
+    ["openssl", "openssl"],
+  ]);
+});
+
 test("a QEMU that is too old, without firmware or no QEMU is named as missing", async () => {
   const whatIsMissing = async (qemu: string) => (await inspectMachine(["qemu"], qemu)).missing.map(({ what }) => what);
   const good = fakeQemu("good", "QEMU emulator version 10.0.2 (Debian)", true);

@@ -27,7 +27,7 @@ export async function test(names: string[], flags: TestFlags): Promise<boolean> 
   const machines = qemu.length + linux.length > 0;
   const choice = flags.qemu ?? (process.env["QEMU"] || undefined);
   if (unit.length > 0 || machines) {
-    const needs: Need[] = machines ? ["compiler", "qemu", "ssh"] : ["compiler"];
+    const needs: Need[] = machines ? ["compiler", "openssl", "qemu", "ssh"] : ["compiler", "openssl"];
     await ensureTools({ needs, qemu: choice, log: progress });
   }
   // The test processes read the same variables as the command line.
