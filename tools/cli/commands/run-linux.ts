@@ -77,7 +77,8 @@ export async function runLinux(
 async function machineArguments(qemu: string, machine: Machine, boot: Boot, flags: LinuxFlags): Promise<string[]> {
   const { hypervisor } = boot;
   if (!flags.dice || hypervisor === undefined) return qemuArguments(machine, boot);
-  const device = provisionDevice(hypervisor, path.join(buildFolder, "dice"));
+  // Not where the evidence of a run of tellus lies, with the root that it is verified with.
+  const device = provisionDevice(hypervisor, path.join(buildFolder, "dice-linux"));
   return addHandover(qemu, machine, { ...boot, hypervisor }, device);
 }
 
