@@ -7,7 +7,7 @@ import { and64, or64, read64, write64 } from "../riscv/hw";
  *     0 pending   256 enabled   512 allowed      each 2048 bits, bit n = identity n
  *     768 delivery   776 threshold
  *
- * The file's words change under vm.lock. The allow list is changed by the vCPU itself while another hart may read it.
+ * All of it changes under vm.lock; the allow list by the vCPU itself only, so that who has the vCPU (CpuRun) reads it without.
  */
 @unmanaged
 export class InterruptState {

@@ -1,5 +1,7 @@
 import { guestIdentities } from "../devices/imsic";
 import { InterruptState } from "../devices/interrupt-state";
+import { lockAcquire, lockRelease } from "../lib/spinlock";
+import { lockOfVm } from "../memory/claims";
 import { HVIP, IRQ_SEI, IRQ_VSEI } from "../riscv/csr";
 import { csrClear, read64 } from "../riscv/hw";
 import { Root } from "../root";
@@ -19,16 +21,20 @@ const VSEIP: u64 = 1 << IRQ_VSEI;
 
 /**
  * COVG 4 and 5, AllowExternalInterrupt(identity) and DenyExternalInterrupt(identity), of the current vCPU for itself; all ones mean every identity.
- * INVALID_PARAM: there is no such interrupt. An interrupt that is pending already stays so, but the level in hvip.
+ * INVALID_PARAM: there is no such interrupt. An interrupt that is pending already stays so, but the level in hvip. Takes vm.lock.
  */
 export function allowInterrupt(root: Root, vcpu: Vcpu, identity: u64, allowed: bool): i64 {
   const files = vcpu.vm.hasInterruptFiles != 0;
   const exists = files ? identity - 1 < guestIdentities(root) : identity == IRQ_SEI;
   if (!exists && identity != ALL) return SBI_INVALID_PARAM;
   const state = changetype<InterruptState>(vcpu.interrupts);
+  // The lock is what an injection holds: once the guest hears that it denies an interrupt, none is on its way any more.
+  const lock = lockOfVm(vcpu.vm);
+  lockAcquire(lock);
   if (identity == ALL) state.setAllAllowed(allowed);
   else if (allowed) state.allow(identity);
   else state.deny(identity);
+  lockRelease(lock);
   if (!files && !allowed) csrClear(HVIP, VSEIP);
   return 0;
 }

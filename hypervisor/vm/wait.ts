@@ -1,7 +1,7 @@
 import { Action, Hart, HartRequest, NOBODY_ENTERED } from "../hart";
 import { enterAddressSpace, leaveAddressSpace } from "../memory/fence";
 import { HIE, HIP, IRQ_SSI, IRQ_STI, IRQ_VSSI, SEPC, SIE, SIP, VSIE, VSIP } from "../riscv/csr";
-import { csrClear, csrRead, csrWrite, fence, read64, swap64, write32 } from "../riscv/hw";
+import { csrClear, csrRead, csrWrite, fence, read32, read64, swap64, write32 } from "../riscv/hw";
 import { exitInterrupt } from "./exit";
 import { isOffered, renewOffer, watchedFileRaised, withdrawOffer } from "./guest-external";
 import {
@@ -114,9 +114,13 @@ function allServed(hart: Hart): bool {
   return served;
 }
 
-/** The hart that runs `target` answers when it has served its fences; all do as long as it has not said that it runs it. */
+/**
+ * The hart that runs `target` answers when it has served its fences; all do as long as it has not said that it runs it. That the last one to do so was this
+ * hart says as little as that there was none: `target` runs, so another hart is entering it, and a request to ourselves would wake nobody.
+ */
 function askForFence(hart: Hart, target: Vcpu): void {
-  if (sendRequestToRunner(hart.root, target, HartRequest.Fence)) return;
+  const ranHere = read32(changetype<usize>(target) + offsetof<Vcpu>("hartIndex")) == hart.index;
+  if (!ranHere && sendRequestToRunner(hart.root, target, HartRequest.Fence)) return;
   for (let i: u64 = 0; i < <u64>hart.root.hartCount; i++) {
     const other = hart.root.hart(i);
     if (other != hart) sendRequest(other, HartRequest.Fence);

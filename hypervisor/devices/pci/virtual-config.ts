@@ -52,20 +52,18 @@ const ALL_ONES: u32 = 0xffff_ffff;
 
 /** What the host reads from the aligned 32-bit register at `offset` into the configuration space of the segment. */
 export function readVirtualConfig(root: Root, segment: PciSegment, offset: u64): u32 {
-  const pci = functionAt(segment, offset);
-  if (pci == null) return ALL_ONES;
   lockAcquire(lockOf(root));
-  const value = readRegister(pci, offset & 0xffc);
+  const pci = functionAt(segment, offset);
+  const value = pci != null ? readRegister(pci, offset & 0xffc) : ALL_ONES;
   lockRelease(lockOf(root));
   return value;
 }
 
 /** The host writes the bits `lanes` of the aligned 32-bit register at `offset` (whole bytes). */
 export function writeVirtualConfig(root: Root, segment: PciSegment, offset: u64, value: u32, lanes: u32): void {
-  const pci = functionAt(segment, offset);
-  if (pci == null) return;
   lockAcquire(lockOf(root));
-  writeRegister(pci, offset & 0xffc, value, lanes);
+  const pci = functionAt(segment, offset);
+  if (pci != null) writeRegister(pci, offset & 0xffc, value, lanes);
   lockRelease(lockOf(root));
 }
 
@@ -76,8 +74,8 @@ function lockOf(root: Root): usize {
 }
 
 /**
- * The function that the host addresses, by its own numbers of buses; null if there is none, or if the host must not see it. Each turn
- * goes one bus down, so the machine's bus numbers bound it.
+ * The function that the host addresses, by its own numbers of buses, which another hart may be about to change: caller holds root.pciLock. Null
+ * if there is none, or if the host must not see it. Each turn goes one bus down, so the machine's bus numbers bound it.
  */
 function functionAt(segment: PciSegment, offset: u64): PciFunction | null {
   const wanted = segment.firstBus + <u32>(offset >> 20);
