@@ -102,7 +102,7 @@ export class AccessChecker {
   begin(name: string): void {
     this.#fetched = [];
     this.#strict = false;
-    const root = name === "trap" ? this.#setup.root() : undefined;
+    const root = name === "trap" || name === "helperTrap" ? this.#setup.root() : undefined;
     // The boot hart waits for the others, and goes on with boot when they are up.
     if (!root || root.word("bootPlan") !== 0n) return;
     this.#strict = true;

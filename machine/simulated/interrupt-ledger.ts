@@ -86,11 +86,23 @@ export class InterruptLedger {
     const eid = Number(register(17));
     const fid = Number(register(16));
     const [a0, a1, a2] = [register(10), register(11), register(12)];
-    if (eid === EID_COVI && fid === INJECT) this.#calls.set(hart, { do: "inject", vcpu, vm: a0, id: a1, identity: a2 });
-    else if (eid === EID_COVG && (fid === ALLOW || fid === DENY)) {
-      this.#calls.set(hart, { do: fid === ALLOW ? "allow" : "deny", vcpu, vm: 0n, id: 0n, identity: a0 });
+    if (eid === EID_COVI && fid === INJECT) {
+      const call: Call = { do: "inject", vcpu, vm: a0, id: a1, identity: a2, allowed: 0n };
+      const key = keyOfTarget(call);
+      if (!this.#accounts.has(key)) this.#refresh();
+      call.allowed = (this.#accounts.get(key)?.allowed ?? 0n) | this.#beingAllowed(key);
+      this.#calls.set(hart, call);
+    } else if (eid === EID_COVG && (fid === ALLOW || fid === DENY)) {
+      const call: Call = { do: fid === ALLOW ? "allow" : "deny", vcpu, vm: 0n, id: 0n, identity: a0, allowed: 0n };
+      this.#calls.set(hart, call);
+      if (fid === ALLOW) {
+        const key = this.#keyOf(vcpu);
+        for (const other of this.#calls.values()) {
+          if (other.do === "inject" && keyOfTarget(other) === key) other.allowed |= bitsOf(call);
+        }
+      }
     } else if (eid === EID_IPI && fid === 0) {
-      this.#calls.set(hart, { do: "ipi", vcpu, vm: 0n, id: a0, identity: a1 });
+      this.#calls.set(hart, { do: "ipi", vcpu, vm: 0n, id: a0, identity: a1, allowed: 0n });
     }
   }
 
@@ -108,8 +120,15 @@ export class InterruptLedger {
     if (call.do === "inject") return this.#injected(call);
     const account = this.#accountOf(call.vcpu);
     if (!account) return;
-    const bits = call.identity === EVERY ? EVERY_BIT : 1n << call.identity;
-    account.allowed = call.do === "allow" ? account.allowed | bits : account.allowed & ~bits;
+    account.allowed = call.do === "allow" ? account.allowed | bitsOf(call) : account.allowed & ~bitsOf(call);
+  }
+
+  /** What calls that are under way allow for the vCPU. */
+  #beingAllowed(key: string): bigint {
+    let bits = 0n;
+    for (const call of this.#calls.values())
+      if (call.do === "allow" && this.#keyOf(call.vcpu) === key) bits |= bitsOf(call);
+    return bits;
   }
 
   /** Nobody else does anything meanwhile: no other hart is in the hypervisor, and no guest takes a step before the next check. */
@@ -117,13 +136,15 @@ export class InterruptLedger {
     return this.#machine.entryPlayer === undefined && this.#calls.size === 0;
   }
 
-  #injected({ vm, id, identity }: Call): void {
-    const key = `${vm}:${id}`;
+  /** The call has succeeded: the guest allowed the interrupt at some time while it went on. */
+  #injected(call: Call): void {
+    const { identity } = call;
+    const key = keyOfTarget(call);
     if (!this.#accounts.has(key)) this.#refresh();
     const account = this.#accounts.get(key);
     if (!account)
       throw new InvariantViolation(`interrupt ${identity} was injected into vCPU ${key}, which has no file`);
-    if (((account.allowed >> identity) & 1n) === 0n) {
+    if (((call.allowed >> identity) & 1n) === 0n) {
       throw new InvariantViolation(`interrupt ${identity} was injected into vCPU ${key}, which does not allow it`);
     }
     account.expected |= 1n << identity;
@@ -143,13 +164,24 @@ export class InterruptLedger {
       if (this.#calls.size > 0 || this.#machine.entryPlayer) this.#unplaced.push({ place, bits: came | gone });
       return;
     }
+    if (hart) this.#refuseAfterDeny(hart, account, came);
     if (came !== 0n) this.sent++;
     if (gone !== 0n) this.claimed++;
     account.expected = (account.expected | came) & ~gone;
     // With a call under way that injects the same, it cannot be known which of the two was claimed.
     for (const call of this.#calls.values()) {
-      if (call.do === "inject" && `${call.vm}:${call.id}` === account.key) account.uncertain |= gone;
+      if (call.do === "inject" && keyOfTarget(call) === account.key) account.uncertain |= gone;
     }
+  }
+
+  /** The hypervisor sends for a host that injects: once the guest's call that denies the interrupt is over, it is too late for that. */
+  #refuseAfterDeny(hart: Hart, account: Account, came: bigint): void {
+    const call = this.#calls.get(hart);
+    if (call?.do !== "inject" || keyOfTarget(call) !== account.key) return;
+    const denied = came & ~account.allowed & ~this.#beingAllowed(account.key);
+    if (denied === 0n) return;
+    const list = identitiesOf(denied).join(", ");
+    throw new InvariantViolation(`interrupt ${list} was sent to vCPU ${account.key} after it had denied it`);
   }
 
   /** What the host has it has for itself, but for messages that its store to the APLIC asks for (genmsi). */
@@ -386,6 +418,19 @@ interface Call {
   vm: bigint;
   id: bigint;
   identity: bigint;
+  /** Of an injection: what its vCPU has allowed since it began. */
+  allowed: bigint;
+}
+
+/** The vCPU that an injection is for. */
+function keyOfTarget({ vm, id }: Call): string {
+  return `${vm}:${id}`;
+}
+
+/** The identities that an allow or deny is about. */
+function bitsOf({ identity }: Call): bigint {
+  if (identity === EVERY) return EVERY_BIT;
+  return identity < IDENTITIES ? 1n << identity : 0n;
 }
 
 function keyOfFile({ hart, number }: FilePlace): number {
@@ -405,8 +450,9 @@ const ALLOW = 4;
 const DENY = 5;
 const EID_IPI = 0x735049;
 const EVERY = (1n << 64n) - 1n;
+const IDENTITIES = 2048n;
 /** Identities 1 to 2047. */
-const EVERY_BIT = (1n << 2048n) - 2n;
+const EVERY_BIT = (1n << IDENTITIES) - 2n;
 const VSSIP = 4n;
 const SOFTWARE_INTERRUPT = enumValues("vm/vcpu", "VcpuMessage")["SoftwareInterrupt"];
 const GUEST_EXTERNAL = enumValues("hart", "HartRequest")["GuestExternal"];

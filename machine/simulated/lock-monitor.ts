@@ -1,13 +1,14 @@
 import { Deadlock, InvariantViolation, hex } from "./errors.ts";
 import type { Hart } from "./hart.ts";
 import { HypervisorState } from "./hypervisor-state.ts";
+import { LockGuards } from "./lock-guards.ts";
 import { fieldOffset, recordSize } from "./record-layout.ts";
 import type { RecordKind, RecordView } from "./record-layout.ts";
 
 /**
  * Watches the hypervisor's spin locks (hypervisor/lib/spinlock.ts) through the door: a swap of 1 that finds 0 takes one, a release store of 0 gives it back.
  * Fails if a hart takes them in another order than docs/memory-ordering.md has, takes one twice, takes one that has no rank there, gives back one that it
- * does not hold, or leaves the hypervisor with one.
+ * does not hold, leaves the hypervisor with one, or writes to what a lock is for without it (lock-guards.ts).
  */
 
 /** A lock may be waited for only by whoever holds none of its rank or a later one; under the last ones nothing is taken. */
@@ -32,23 +33,32 @@ export interface Lock {
   rank: number;
 }
 
+export interface LockUse {
+  taken: number;
+  /** How often a hart found it held by another one, and waited. */
+  waited: number;
+}
+
 export class LockMonitor {
   readonly #names: LockNames;
+  readonly #guards: LockGuards;
   /** Address of each lock that is held, and who has it. */
   readonly #holders = new Map<number, { hart: Hart; lock: Lock }>();
-  /** Fields that are locks and have been taken. */
-  readonly taken = new Set<string>();
+  /** What was done with each field that is a lock. */
+  readonly uses = new Map<string, LockUse>();
   /** What each hart spins on. */
   readonly #waiting = new Map<Hart, number>();
 
   constructor(root: RecordView) {
     this.#names = new LockNames(root);
+    this.#guards = new LockGuards(new HypervisorState(root.memory, root));
   }
 
   /** A call of the door has been made. */
   saw(hart: Hart, name: string, args: readonly (bigint | number)[], result: unknown): void {
     if (name === "swap32" && args[1] === 1) this.#swapped(hart, Number(args[0]), result === 0);
     else if (name === "storeRelease32" && args[1] === 0) this.#released(hart, Number(args[0]));
+    this.#guards.saw(hart, name, args, (lock) => this.#holders.get(lock)?.hart === hart);
   }
 
   /** A hart leaves the hypervisor. */
@@ -82,7 +92,12 @@ export class LockMonitor {
         );
       }
     }
-    if (!free) return void this.#waiting.set(hart, address);
+    const use = this.uses.get(lock.field) ?? { taken: 0, waited: 0 };
+    this.uses.set(lock.field, use);
+    if (!free) {
+      if (this.#waiting.get(hart) !== address) use.waited++;
+      return void this.#waiting.set(hart, address);
+    }
     const holder = this.#holders.get(address);
     if (holder)
       throw new InvariantViolation(
@@ -90,7 +105,7 @@ export class LockMonitor {
       );
     this.#waiting.delete(hart);
     this.#holders.set(address, { hart, lock });
-    this.taken.add(lock.field);
+    use.taken++;
   }
 
   #released(hart: Hart, address: number): void {

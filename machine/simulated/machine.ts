@@ -157,7 +157,10 @@ export class Machine {
           this.clock,
           this.imsic?.harts[index],
           (hart, name, args) => this.#enter(hart, name, args),
-          (hart) => this.helper.run(hart),
+          // Where entries are interleaved the helper takes its steps like a guest (races.ts).
+          (hart) => {
+            if (!this.entryPlayer) this.helper.run(hart);
+          },
         ),
     );
     this.firmware.harts = this.harts;

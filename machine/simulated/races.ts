@@ -4,6 +4,7 @@ import type { Ending, GuestContext } from "./guest-context.ts";
 import type { Operation } from "./guest-script.ts";
 import type { Hart } from "./hart.ts";
 import type { Entry, Interleaver } from "./interleaver.ts";
+import { interruptCause } from "./operation-executor.ts";
 import { sleepToNextTimer } from "./run.ts";
 import { randomNumbers } from "./schedule.ts";
 
@@ -14,6 +15,8 @@ export interface RaceOptions {
   seed: number;
   actor: Actor;
   checker: Checker;
+  /** What must hold beside that, each time that everything is checked. */
+  alsoCheck?: () => void;
 }
 
 export interface RaceResult {
@@ -49,6 +52,7 @@ export async function playRaces(interleaver: Interleaver, options: RaceOptions):
   let nextCheck = machine.entries + ENTRIES_PER_CHECK;
   const check = (): void => {
     options.checker.check(false);
+    options.alsoCheck?.();
     result.checks++;
     nextCheck = machine.entries + ENTRIES_PER_CHECK;
   };
@@ -78,6 +82,7 @@ export async function playRaces(interleaver: Interleaver, options: RaceOptions):
     last = hart;
     const entry = interleaver.entries.get(hart);
     if (entry) await advance(interleaver, entry);
+    else if (hart.state === "helper") stepHelper(hart, random);
     else step(interleaver, hart, options.actor);
   }
   throw new MachineFault(`the run does not end within ${MOST_TURNS} turns`);
@@ -92,7 +97,7 @@ async function advance(interleaver: Interleaver, entry: Entry): Promise<void> {
 
 /** Whether a hart outside of the hypervisor has anything to do. */
 function canAct({ machine }: Interleaver, hart: Hart, actor: Actor): boolean {
-  if (machine.canStep(hart)) return true;
+  if (hart.state === "helper" || machine.canStep(hart)) return true;
   if (hart.state !== "guest") return false;
   const context = machine.contextOf(hart);
   if (context.pending) return false;
@@ -123,6 +128,30 @@ function step({ machine }: Interleaver, hart: Hart, actor: Actor): void {
   }
   machine.step(hart);
 }
+
+/**
+ * The user-mode helper takes an interrupt, or makes one of its calls, well or badly: what it computes is for the tests of the helper, here it is something that
+ * keeps a hart for a while and comes back.
+ */
+function stepHelper(hart: Hart, random: (limit: number) => number): void {
+  const irq = hart.pendingInterrupt();
+  if (irq !== undefined) return hart.helperTrap(interruptCause(irq), 0n);
+  const { call, a0, a1, a2 } = HELPER_CALLS[random(HELPER_CALLS.length)];
+  [a0, a1, a2].forEach((value, index) => (hart.registers[10 + index] = BigInt(value)));
+  hart.registers[17] = BigInt(call);
+  hart.helperTrap(ECALL_FROM_USER, 0n);
+}
+
+/** Of umode/layout.ts: done with 64 bytes of output, done with bad input, a signature in the output, one of what is not there, a panic. */
+const HELPER_CALLS = [
+  { call: 1, a0: 0, a1: 64, a2: 0 },
+  { call: 1, a0: 0, a1: 64, a2: 0 },
+  { call: 1, a0: 1, a1: 0, a2: 0 },
+  { call: 2, a0: 0x10_2000, a1: 32, a2: 0x10_2040 },
+  { call: 2, a0: 0, a1: 32, a2: 64 },
+  { call: 0, a0: 0, a1: 0, a2: 0 },
+] as const;
+const ECALL_FROM_USER = 8n;
 
 /** Nobody can do anything: then nothing may be left to do. */
 function refuseLostWakeUps({ machine }: Interleaver): void {

@@ -60,6 +60,7 @@ const layouts = {
   aplic: layoutOf("devices/aplic", "Aplic"),
   console: layoutOf("devices/console", "Console"),
   platform: layoutOf("attestation/platform", "Platform"),
+  layer: layoutOf("attestation/layer", "Layer"),
 };
 
 export type RecordKind = keyof typeof layouts;
