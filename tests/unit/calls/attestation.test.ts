@@ -101,6 +101,30 @@ describe("measurement registers", () => {
     assert.deepEqual(register(3), configuration);
   });
 
+  test("what is measured is what the TVM gets, whatever its host does to the page meanwhile", async () => {
+    let source = -1;
+    const racing = await CoveHost.boot({
+      door: (usual) => ({
+        copyBytes: (to: bigint, from: bigint, length: bigint) => {
+          (usual["copyBytes"] as (...of: bigint[]) => void)(to, from, length);
+          // Another hart of the host has waited for that.
+          if (Number(from) === source) racing.machine.memory.bytes.fill(0xee, source, source + PAGE);
+        },
+      }),
+    });
+    source = racing.hpaOf(HOST_CODE);
+    const page = Buffer.from(racing.peek(HOST_CODE, PAGE));
+    const victim = racing.buildTvm();
+    assert.equal(racing.peek(HOST_CODE, 1)[0], 0xee);
+    racing.must("addZeroPages", victim.id, racing.donated(1), 0, 1, DATA);
+    racing.registerNacl();
+    racing.enter(victim);
+    assert.equal(racing.load(TVM_MEMORY), page.readBigUInt64LE());
+    assert.equal(racing.call(Eid.atst, Atst.read, DATA, 64, 2).error, 0n);
+    const measured = Array.from({ length: 6 }, (_, index) => racing.load(DATA + 8 * index));
+    assert.deepEqual(words(...measured), sha384(ZERO, words(TVM_MEMORY), page));
+  });
+
   test("0 is the hypervisor's image, 1 says that there is a development root; those of the guest begin with zeros", () => {
     start();
     const { memory, image } = host.machine;

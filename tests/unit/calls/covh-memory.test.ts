@@ -372,6 +372,7 @@ describe("TvmAddSharedPages", () => {
   });
 
   refusals(() => host, "start", "addSharedPages", [
+    ["2 MiB that begin right behind a page of the last call", "invalidAddress", (h) => behindTheLast(h)],
     ["the TVM is not finalized", "invalidState", (h) => [raw, h.take(1), 0, 1, SHARED]],
     ["an unknown page type", "invalidParam", (h) => [tvm.id, h.take(1), 3, 1, SHARED]],
     ["no pages", "invalidParam", (h) => [tvm.id, h.take(1), 0, 0, SHARED]],
@@ -399,6 +400,13 @@ describe("TvmAddSharedPages", () => {
     ],
     ["no table pages", "failed", (h) => [poorShared(h), h.take(1), 0, 1, TVM_MEMORY + 0x3000_0000]],
   ]);
+
+  /** What is looked at page by page fits on to the last page of the call before: the source's alignment alone is wrong. */
+  function behindTheLast(h: CoveHost): (number | bigint)[] {
+    const pages = h.take(513, HUGE);
+    h.must("addSharedPages", tvm.id, pages, 0, 1, SHARED + HUGE);
+    return [tvm.id, pages + PAGE, 1, 1, SHARED];
+  }
 
   function sharedPage(h: CoveHost): bigint {
     h.must("addSharedPages", tvm.id, h.take(1), 0, 1, SHARED);
