@@ -150,6 +150,33 @@ describe("TvmCreate", () => {
   });
 });
 
+test("TvmCreate leaves a slot to the hart that takes it between two looks", async () => {
+  let free: RecordView | undefined;
+  const racing = await CoveHost.boot({
+    door: (usual) => ({
+      cas32: (at: bigint, expected: number, next: number) => {
+        const offset = free === undefined ? -1 : Number(at) - free.address;
+        if (free && offset >= 0 && offset < recordSize("slot")) {
+          // The other hart's TvmCreate has begun and ended meanwhile.
+          free.set("vm", racing.machine.root.word("host"));
+          free = undefined;
+        }
+        return (usual["cas32"] as (...of: unknown[]) => number)(at, expected, next);
+      },
+    }),
+  });
+  const params = racing.createParams(racing.donated(4, 4 * PAGE), racing.donated(2));
+  racing.checker.paused = true;
+  const { machine } = racing;
+  const third = new RecordView(machine.memory, "slot", machine.root.number("vmSlots") + 2 * recordSize("slot"));
+  assert.equal(third.word("vm"), 0n);
+  free = third;
+  const id = racing.must("tvmCreate", params, 16);
+  assert.equal(free, undefined);
+  assert.equal(id & 0xfffn, 3n);
+  assert.deepEqual([third.word("vm"), third.word("references")], [machine.root.word("host"), 0n]);
+});
+
 describe("TvmCpuCreate", () => {
   test("vCPUs in any order, up to the last id", () => {
     start();
