@@ -53,8 +53,9 @@ export function platformRegisters(description: MachineDescription, node: u32): u
   return base;
 }
 
+/** 0 if the node has none. */
 export function phandleOfNode(fdt: usize, node: u32): u32 {
-  return node == 0 ? 0 : numberOf(fdt, node, "phandle", 0);
+  return numberOf(fdt, node, "phandle", 0);
 }
 
 /** Requester id in the first cell of `reg` of a PCI function's node. */
@@ -85,8 +86,10 @@ export function mappedDevice(fdt: usize, segment: PciSegment, address: u32): u64
     const first = <u64>cellAt(fdt, map, at);
     if (masked < first || masked - first >= <u64>cellAt(fdt, map, at + 3)) continue;
     const id = <u64>cellAt(fdt, map, at + 2) + (masked - first);
-    if (id >> 24 != 0) return NOT_SERVED;
-    return ((<u64>cellAt(fdt, map, at + 1)) << 32) | id;
+    const phandle = <u64>cellAt(fdt, map, at + 1);
+    // No node has phandle 0: it would name every IOMMU that the tree does not know.
+    if (phandle == 0 || id >> 24 != 0) return NOT_SERVED;
+    return (phandle << 32) | id;
   }
   return NOT_SERVED;
 }

@@ -12,11 +12,11 @@ import {
   startIommu,
   turnOff,
 } from "../devices/iommu/iommu";
-import { IOHGATP_GSCID_SHIFT } from "../devices/iommu/registers";
+import { IOHGATP_GSCID_SHIFT, REGISTERS_SIZE } from "../devices/iommu/registers";
 import { putPciAddress } from "../devices/pci/address";
 import { findCapability } from "../devices/pci/capabilities";
-import { FunctionKind, PciFunction } from "../devices/pci/function";
-import { memoryAt } from "../devices/pci/own-bars";
+import { BarKind, FunctionKind, PciFunction } from "../devices/pci/function";
+import { ownMemoryAt } from "../devices/pci/own-bars";
 import {
   CAP_MSIX,
   COMMAND_BUS_MASTER,
@@ -73,8 +73,8 @@ export function createIommus(root: Root, description: MachineDescription, own: O
     for (let i: u32 = 0; i < segment.functionCount; i++) {
       const pci = segment.function(i);
       if (pci.kind != FunctionKind.Iommu || root.iommuCount == description.iommuCount) continue;
-      const registers = pci.bar(0).size != 0 ? memoryAt(segment, pci.bar(0).address) : 0;
-      if (registers == 0 || pci.bus() != segment.firstBus) continue;
+      const registers = registersOf(segment, pci);
+      if (registers == 0) continue;
       enableFunction(pci);
       addIommu(root, pages, registers, phandleOfFunction(description.fdt, segment, pci.address), pci.address);
       iommuOf(root, root.iommuCount - 1).domain = segment.domain;
@@ -89,6 +89,13 @@ export function createIommus(root: Root, description: MachineDescription, own: O
     if (fault == IommuFault.None) attachAll(root, description, iommu, pages);
     finish(root, iommu, fault);
   }
+}
+
+/** hpa of the registers of an IOMMU function: its first BAR, which has been given a place (survey.ts) if it is on the root bus. 0 if they are not there. */
+function registersOf(segment: PciSegment, pci: PciFunction): u64 {
+  const bar = pci.bar(0);
+  if (pci.bus() != segment.firstBus || bar.kind == BarKind.Io || bar.size < REGISTERS_SIZE) return 0;
+  return ownMemoryAt(segment, bar.address);
 }
 
 function addIommu(root: Root, pages: DirectoryPages, registers: u64, phandle: u32, address: u32): void {
@@ -165,7 +172,7 @@ function finish(root: Root, iommu: Iommu, fault: u32): void {
     turnOff(iommu);
   }
   if (fault != IommuFault.None) {
-    // Nothing passes; a fence has nothing to wait for, as no context was ever valid while the IOMMU translated.
+    // A fence has nothing to wait for: no device has been a bus master, and none behind this IOMMU will be.
     iommu.flushedVersion = ~(<u64>0);
     release(root, iommu);
   }

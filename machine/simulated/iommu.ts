@@ -1,4 +1,5 @@
 import type { Device } from "./devices.ts";
+import type { PciBarSpec, PciCapabilitySpec } from "./pci.ts";
 import type { PhysicalMemory } from "./physical-memory.ts";
 import type { TranslationMode } from "./machine-options.ts";
 import type { CachedLeaf } from "./tlb.ts";
@@ -10,6 +11,9 @@ import type { CachedLeaf } from "./tlb.ts";
 export interface IommuOptions {
   /** Requester id of the PCI function that it is; undefined: a platform device at PLATFORM_IOMMU. */
   function?: number;
+  /** BARs and capabilities of the function; undefined: one 64-bit BAR with its registers, which are in BAR 0 anyway, and no capability. */
+  bars?: PciBarSpec[];
+  capabilities?: PciCapabilitySpec[];
   /** Device contexts of 64 bytes. */
   extended?: boolean;
   /** Most levels of the device directory. */
@@ -22,6 +26,16 @@ export interface IommuOptions {
   cannotStop?: boolean;
   /** Reads of ddtp that find it busy after each write. It has its new value when it is busy no more. */
   busyReads?: number;
+  /** ddtp is busy for ever: since the firmware, or once it is told to translate. */
+  neverReady?: "since the firmware" | "when turned on";
+  /** ddtp.iommu_mode as the firmware leaves it (1: everything passes); undefined: 0. */
+  firmwareMode?: number;
+  /** A queue that never starts, or never stops, then it was on from the beginning. */
+  stuckQueue?: { queue: "command" | "fault" | "page"; on: boolean };
+  /** fctl.BE stays 1. */
+  bigEndian?: boolean;
+  /** Its interrupts are wires, which lead nowhere, instead of messages. */
+  wired?: boolean;
 }
 
 export const PLATFORM_IOMMU = 0x0301_0000;
@@ -44,6 +58,7 @@ const Register = {
   messages: 0x300,
 } as const;
 
+const QUEUES = { command: Register.cqcsr, fault: Register.fqcsr, page: Register.pqcsr } as const;
 const ON = 1 << 16;
 const ILLEGAL = 1 << 10;
 const FAULT_PENDING = 2;
@@ -88,7 +103,11 @@ export class Iommu implements Device {
     (["sv39", "sv48", "sv57"] as const).forEach((mode, index) => {
       if (modes.includes(mode)) capabilities |= 1n << BigInt(17 + index);
     });
+    if (options.wired) capabilities |= 1n << 28n;
     this.#registers.setBigUint64(Register.capabilities, capabilities, true);
+    this.#registers.setBigUint64(Register.ddtp, BigInt(options.firmwareMode ?? 0), true);
+    if (options.neverReady === "since the firmware") this.#beBusy(Infinity);
+    if (options.stuckQueue?.on) this.#set(QUEUES[options.stuckQueue.queue], ON);
   }
 
   read(offset: number, width: number): bigint {
@@ -109,7 +128,9 @@ export class Iommu implements Device {
       case Register.fqcsr:
       case Register.pqcsr: {
         const errors = this.#u32(offset) & 0x700 & ~number;
-        this.#set(offset, (number & 3) | ((number & 1) !== 0 ? ON : 0) | errors);
+        const stuck = this.options.stuckQueue;
+        const on = stuck && QUEUES[stuck.queue] === offset ? stuck.on : (number & 1) !== 0;
+        this.#set(offset, (number & 3) | (on ? ON : 0) | errors);
         return;
       }
       case Register.ipsr:
@@ -120,7 +141,7 @@ export class Iommu implements Device {
         if (!["late", "never"].includes(this.options.commands ?? "at once")) this.work();
         return;
       case Register.fctl:
-        this.#set(offset, number & 2);
+        this.#set(offset, (number & 2) | (this.options.bigEndian ? 1 : 0));
         return;
       default:
         if (width === 8) this.#registers.setBigUint64(offset, BigInt.asUintN(64, value), true);
@@ -143,10 +164,15 @@ export class Iommu implements Device {
     if (mode > (this.options.levels ?? 3) + 1) return;
     if (mode === 0 && this.options.cannotStop && this.mode !== 0) return;
     this.#directory = value & ~BUSY;
-    this.#busyReads = this.options.busyReads ?? 0;
-    const old = this.#registers.getBigUint64(Register.ddtp, true);
-    if (this.#busyReads === 0) this.#takeDirectory();
-    else this.#registers.setBigUint64(Register.ddtp, old | BUSY, true);
+    const never = this.options.neverReady === "when turned on" && mode !== 0;
+    const reads = never ? Infinity : (this.options.busyReads ?? 0);
+    if (reads === 0) this.#takeDirectory();
+    else this.#beBusy(reads);
+  }
+
+  #beBusy(reads: number): void {
+    this.#busyReads = reads;
+    this.#registers.setBigUint64(Register.ddtp, this.#registers.getBigUint64(Register.ddtp, true) | BUSY, true);
   }
 
   #takeDirectory(): void {
@@ -286,6 +312,12 @@ export class Iommu implements Device {
   }
 
   #report(device: number, gpa: bigint, write: boolean, cause: number): void {
+    const kind = write ? 3n : 2n;
+    this.report(BigInt(cause) | (kind << 34n) | (BigInt(device) << 40n), gpa);
+  }
+
+  /** Puts a record into the fault queue: its first word, and the address. */
+  report(head: bigint, address: bigint): void {
     if ((this.#u32(Register.fqcsr) & ON) === 0) return;
     const tail = this.#u32(Register.fqt);
     const next = (tail + 1) % this.#entries(Register.fqb);
@@ -293,13 +325,13 @@ export class Iommu implements Device {
       this.#set(Register.fqcsr, this.#u32(Register.fqcsr) | 0x200);
     } else {
       const at = this.#queue(Register.fqb) + tail * 32;
-      const kind = write ? 3n : 2n;
-      this.#memory.write64(at, BigInt(cause) | (kind << 34n) | (BigInt(device) << 40n));
-      this.#memory.write64(at + 16, gpa);
+      this.#memory.write64(at, head);
+      this.#memory.write64(at + 16, address);
       this.#set(Register.fqt, next);
     }
     if ((this.#u32(Register.fqcsr) & 2) === 0 || (this.#u32(Register.ipsr) & FAULT_PENDING) !== 0) return;
     this.#set(Register.ipsr, this.#u32(Register.ipsr) | FAULT_PENDING);
+    if (this.options.wired) return;
     const file = Number(this.#registers.getBigUint64(Register.messages, true));
     if (file !== 0) this.message(file, this.#u32(Register.messages + 8));
   }

@@ -564,7 +564,8 @@ function functionsOf(options: MachineOptions, iommu: Iommu | undefined): PciFunc
     vendor: IOMMU_VENDOR,
     device: IOMMU_DEVICE,
     class: 0x080600,
-    bars: [{ index: 0, size: 0x1000, kind: "memory64" }],
+    bars: iommu.options.bars ?? [{ index: 0, size: 0x1000, kind: "memory64" }],
+    capabilities: iommu.options.capabilities,
     registers: iommu,
   };
   return [own, ...functions];

@@ -103,7 +103,12 @@ function openWindows(pci: PciFunctionModel): { io: boolean; base: number; end: n
     base: (register(0x1c) & 0xf0) * 0x100 + (register(0x30) & 0xffff) * 0x1_0000,
     end: ((register(0x1c) >>> 8) & 0xf0) * 0x100 + 0x1000 + (register(0x30) >>> 16) * 0x1_0000,
   };
-  return [io, memory(0x20, 0, 0), memory(0x24, register(0x28), register(0x2c))].filter(
-    (window) => window.base < window.end && (pci.command & (window.io ? 1 : 2)) !== 0,
-  );
+  const { windows } = pci.spec;
+  const prefetch = memory(0x24, register(0x28), register(0x2c));
+  const existing = [
+    ...(windows?.io === 0 ? [] : [io]),
+    memory(0x20, 0, 0),
+    ...(windows?.prefetch === 0 ? [] : [prefetch]),
+  ];
+  return existing.filter((window) => window.base < window.end && (pci.command & (window.io ? 1 : 2)) !== 0);
 }

@@ -40,6 +40,8 @@ export interface PciBarSpec {
   index: number;
   size: number;
   kind: "memory32" | "memory64" | "io";
+  /** Of an I/O BAR: it has 16 bits of address. */
+  narrow?: boolean;
 }
 
 export interface PciCapabilitySpec {
@@ -63,6 +65,8 @@ export interface PciFunctionSpec {
   fixed?: Record<number, number>;
   /** Functions behind it: makes it a bridge. */
   behind?: PciFunctionSpec[];
+  /** Address bits of a bridge's windows, 0: it does not have that one. Undefined: 32 and 64. */
+  windows?: { io?: 0 | 16 | 32; prefetch?: 0 | 32 | 64 };
   /** Its memory BAR, instead of plain storage. */
   registers?: {
     read(offset: number, width: number): bigint;
@@ -89,10 +93,12 @@ export class PciFunctionModel {
     this.#set(0x3c, 0x0100, 0);
     if ((header & 0x7f) === BRIDGE) {
       this.#set(0x18, 0, 0xffff_ffff);
-      this.#set(0x1c, 0x0101, 0xf0f0);
+      const { io = 32, prefetch = 64 } = spec.windows ?? {};
+      this.#set(0x1c, io === 32 ? 0x0101 : 0, io === 0 ? 0 : 0xf0f0);
       this.#set(0x20, 0, 0xfff0_fff0);
-      this.#set(0x24, 0x0001_0001, 0xfff0_fff0);
-      for (const offset of [0x28, 0x2c, 0x30]) this.#set(offset, 0, 0xffff_ffff);
+      this.#set(0x24, prefetch === 64 ? 0x0001_0001 : 0, prefetch === 0 ? 0 : 0xfff0_fff0);
+      for (const offset of [0x28, 0x2c]) this.#set(offset, 0, prefetch === 64 ? 0xffff_ffff : 0);
+      this.#set(0x30, 0, io === 32 ? 0xffff_ffff : 0);
       this.#set(0x3c, 0x0100, 0x0063_0000);
     }
     for (const bar of spec.bars ?? []) this.#addBar(bar);
@@ -104,9 +110,9 @@ export class PciFunctionModel {
     this.#writable.setUint32(offset, writable >>> 0, true);
   }
 
-  #addBar({ index, size, kind }: PciBarSpec): void {
+  #addBar({ index, size, kind, narrow }: PciBarSpec): void {
     const offset = 0x10 + 4 * index;
-    if (kind === "io") return this.#set(offset, 1, -size & ~3);
+    if (kind === "io") return this.#set(offset, 1, -size & (narrow ? 0xfffc : ~3));
     const mask = -BigInt(size);
     this.#set(offset, kind === "memory64" ? 4 : 0, Number(BigInt.asUintN(32, mask)));
     if (kind === "memory64") this.#set(offset + 4, 0, Number(BigInt.asUintN(32, mask >> 32n)));

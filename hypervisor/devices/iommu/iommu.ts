@@ -177,7 +177,7 @@ export function startIommu(iommu: Iommu, gstageLevels: u32, lastId: u32, file: u
 /** Makes the IOMMU block everything, at once: nothing that it remembers counts any more. Boot: it is waited for. */
 export function turnOff(iommu: Iommu): void {
   // Nothing may be written to a directory pointer that is busy.
-  if (iommu.state != IommuState.Stopping) beginTurnOff(iommu);
+  if (iommu.state != IommuState.Stopping && waitForDirectory(iommu.registers)) beginTurnOff(iommu);
   const off = waitForDirectory(iommu.registers) && isOff(iommu);
   iommu.state = off ? IommuState.Off : IommuState.Lost;
 }
@@ -204,7 +204,8 @@ function configure(iommu: Iommu, gstageLevels: u32, lastId: u32, file: u64, mess
   if (((capabilities >> (CAP_SV39X4_SHIFT + <u64>(gstageLevels - 3))) & 1) == 0) return IommuFault.Mode;
   iommu.extended = (capabilities & CAP_MSI_FLAT) != 0 ? 1 : 0;
 
-  // Features are changed only while everything is off.
+  // Features are changed only while everything is off. The firmware may have left the directory pointer busy.
+  if (!waitForDirectory(registers)) return IommuFault.Stuck;
   writeRegister64(registers, DDTP, DDTP_OFF);
   if (!waitForDirectory(registers)) return IommuFault.Stuck;
   if (!stopQueue(registers, CQCSR) || !stopQueue(registers, FQCSR) || !stopQueue(registers, PQCSR)) {
@@ -267,10 +268,10 @@ function startQueue(registers: u64, csr: u64, more: u32): bool {
   return waitFor32(registers, csr, QUEUE_ON | QUEUE_BUSY, QUEUE_ON);
 }
 
-/** Bits of a device id that each level of the directory takes, from the last one up: 7, 9, 8, or 6, 9, 9. */
+/** Bits of a device id below those of directory level `level` + 1, which is at least 1. The levels take, from the last one up: 7, 9, 8, or 6, 9, 9. */
 export function levelShift(extended: u32, level: u32): u32 {
   const first: u32 = extended != 0 ? 6 : 7;
-  return level == 0 ? 0 : first + 9 * (level - 1);
+  return first + 9 * (level - 1);
 }
 
 function levelsFor(extended: u32, lastId: u32): u32 {

@@ -71,12 +71,15 @@ function endOf(window: PciWindow, size: u64): u64 {
   return (window.busAddress + window.hostSize - step) & ~(step - 1);
 }
 
-/** hpa of a bus address of memory, 0 if no window has it. */
-export function memoryAt(segment: PciSegment, busAddress: u64): u64 {
+/**
+ * hpa of a bus address of memory in our part of a window, 0 if it is elsewhere: then the BAR did not keep the place that it was given, and neither does our
+ * map have it, nor is it out of the host's reach.
+ */
+export function ownMemoryAt(segment: PciSegment, busAddress: u64): u64 {
   for (let i: u32 = 0; i < segment.windowCount; i++) {
     const window = segment.window(i);
-    if (window.space == PciSpace.Io) continue;
-    if (busAddress - window.busAddress < window.size) return window.base + (busAddress - window.busAddress);
+    const offset = busAddress - window.busAddress;
+    if (offset >= window.hostSize && offset < window.size) return window.base + offset;
   }
   return 0;
 }

@@ -38,6 +38,8 @@ const kinds: [string, IommuOptions][] = [
   ["a PCI function, extended contexts", { ...IN_PCI, extended: true }],
   ["a platform device", { extended: true }],
   ["one level of directory", { ...IN_PCI, levels: 1 }],
+  ["slow with its directory", { ...IN_PCI, busyReads: 20 }],
+  ["left by the firmware as it lets everything pass", { ...IN_PCI, firmwareMode: 1 }],
 ];
 
 describe("devices behind an IOMMU that is", () => {
@@ -145,6 +147,48 @@ describe("reports", () => {
     assert.match(host.machine.console, /IOMMU: blocked a write by device 0:0x0:0x2\.0 at 0x[0-9a-f]+, cause 23/);
   });
 
+  test("all kinds of records: what the device wanted, who it was, and where", async () => {
+    const host = await boot(IN_PCI);
+    const READ = 2n;
+    const WRITE = 3n;
+    const record = (kind: bigint, cause: bigint, device = DEVICE): bigint =>
+      cause | (kind << 34n) | (BigInt(device) << 40n);
+    const records: [bigint, RegExp][] = [
+      [record(0n, 272n), /blocked an action of its own at 0x1000, cause 272$/m],
+      [record(6n, 260n), /blocked a translated request by device 0:0x0:0x2\.0 at 0x2000, cause 260$/m],
+      [record(READ, 6n), /blocked a write by device 0:0x0:0x2\.0 at 0x3000, cause 6$/m],
+      [record(READ, 7n), /blocked a write by device 0:0x0:0x2\.0 at 0x4000, cause 7$/m],
+      [record(READ, 15n, OTHER), /blocked a write by device 0:0x0:0x3\.0 at 0x5000, cause 15$/m],
+      // QEMU says "write" to whatever it is.
+      [record(WRITE, 5n), /blocked a read by device 0:0x0:0x2\.0 at 0x6000, cause 5$/m],
+      [record(WRITE, 258n, 0x77), /blocked a write by unknown device id 0x77 at 0x7000, cause 258$/m],
+      [record(READ, 258n), /blocked a read by device 0:0x0:0x2\.0 at 0x8000, cause 258$/m],
+    ];
+    records.forEach(([head], index) => host.machine.iommu!.report(head, BigInt(index + 1) << 12n));
+    host.step();
+    for (const [, line] of records) assert.match(host.machine.console, line);
+  });
+
+  for (const [name, iommu, options] of [
+    ["wires", { ...IN_PCI, wired: true }, {}],
+    ["messages, without interrupt files", IN_PCI, { guestFiles: undefined }],
+  ] as [string, IommuOptions, Partial<MachineOptions>][]) {
+    test(`an IOMMU that interrupts by ${name}: faults are seen at the next fence`, async () => {
+      const host = await boot(iommu, options);
+      const page = host.take(1);
+      assert.equal(host.machine.dma(DEVICE, page, 7), 7);
+      assert.equal(host.machine.iommu!.read(0x300, 8), 0n, "messages go nowhere");
+      assert.equal((host.machine.iommu!.read(0x08, 4) & 2n) !== 0n, iommu.wired ?? false);
+      host.machine.dma(DEVICE, NOWHERE, 1);
+      host.step();
+      assert.doesNotMatch(host.machine.console, /blocked/);
+      host.must("convertPages", page, 1);
+      host.fence();
+      assert.match(host.machine.console, /blocked a write by device 0:0x0:0x2\.0/);
+      assert.equal(host.machine.dma(DEVICE, page, 8), undefined);
+    });
+  }
+
   test("a storm of faults is a few lines, and its end is counted", async () => {
     const host = await boot(IN_PCI);
     for (let i = 0; i < 1000; i++) host.machine.dma(DEVICE, NOWHERE);
@@ -159,12 +203,33 @@ describe("reports", () => {
   });
 });
 
+const LOST_STUCK = /at 0x[0-9a-f]+, which cannot be turned off, does not answer/;
+
 describe("IOMMUs that do not do what they should", () => {
   const useless: [string, IommuOptions, RegExp][] = [
     ["another version", { ...IN_PCI, version: 0x20 }, /version that is not known/],
     ["no mode for the host's tables", { ...IN_PCI, gStageModes: ["sv57"] }, /does not have the host's G-stage mode/],
     ["commands that are never executed", { ...IN_PCI, commands: "never" }, /does not answer/],
     ["commands that are refused", { ...IN_PCI, commands: "refuse" }, /does not answer/],
+    ["another byte order", { ...IN_PCI, bigEndian: true }, /is not used: it insists on another byte order/],
+    ["a directory pointer that the firmware left busy for ever", { neverReady: "since the firmware" }, LOST_STUCK],
+    ["a directory pointer that is busy for ever", { ...IN_PCI, busyReads: Infinity }, LOST_STUCK],
+    ["a directory that is never turned on", { neverReady: "when turned on" }, LOST_STUCK],
+    [
+      "another version, and it lets everything pass",
+      { ...IN_PCI, version: 0x20, firmwareMode: 1, cannotStop: true },
+      /at 0x[0-9a-f]+, which cannot be turned off, has a version that is not known/,
+    ],
+    ...(["command", "fault", "page"] as const).map((queue): [string, IommuOptions, RegExp] => [
+      `a ${queue} queue that does not stop`,
+      { ...IN_PCI, stuckQueue: { queue, on: true } },
+      /is not used: it does not answer/,
+    ]),
+    ...(["command", "fault"] as const).map((queue): [string, IommuOptions, RegExp] => [
+      `a ${queue} queue that does not start`,
+      { ...IN_PCI, stuckQueue: { queue, on: false } },
+      /is not used: it does not answer/,
+    ]),
   ];
   for (const [name, iommu, complaint] of useless) {
     test(`${name}: no device is a bus master`, async () => {

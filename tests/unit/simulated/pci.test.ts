@@ -1,14 +1,10 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { Checker } from "../../../machine/simulated/checker.ts";
-import { GuestDriver } from "../../../machine/simulated/guest-driver.ts";
-import { Machine } from "../../../machine/simulated/machine.ts";
-import { cells64, treeNode, writeDeviceTree, type TreeNode } from "../../../machine/simulated/device-tree-blob.ts";
-import { machineTree } from "../../../machine/simulated/device-tree-builder.ts";
-import { Imsic } from "../../../machine/simulated/imsic.ts";
-import { machineOptions } from "../../../machine/simulated/machine-options.ts";
-import { ECAM_BASE, PciHost, PCI_WINDOW, type PciFunctionSpec } from "../../../machine/simulated/pci.ts";
+import { cells64, treeNode, type TreeNode } from "../../../machine/simulated/device-tree-blob.ts";
+import type { Machine } from "../../../machine/simulated/machine.ts";
+import { ECAM_BASE, PCI_WINDOW, type PciFunctionSpec } from "../../../machine/simulated/pci.ts";
 import { bridgesOf, cellsOf, hostTree } from "../support/simulated/host-tree.ts";
+import { bootPci, changedTree, configAddress, type PciHostDriver } from "../support/simulated/pci-host.ts";
 
 /** PCI as the host sees it, on devices that behave and on devices that do not. */
 
@@ -18,24 +14,8 @@ const MEMORY = 2;
 const MASTER = 4;
 const RAM = 0x8080_0000;
 
-const config = (bus: number, devfn: number, offset: number): number => ECAM_BASE + (bus << 20) + (devfn << 12) + offset;
-
-class PciHostDriver extends GuestDriver {
-  read(devfn: number, offset: number, width: 1 | 2 | 4 | 8 = 4, bus = 0): number {
-    return Number(this.load(config(bus, devfn, offset), width));
-  }
-
-  write(devfn: number, offset: number, value: number, width: 1 | 2 | 4 = 4, bus = 0): void {
-    this.store(config(bus, devfn, offset), width, BigInt.asUintN(32, BigInt(value)));
-  }
-}
-
-async function boot(pci: PciFunctionSpec[], options = {}): Promise<{ machine: Machine; host: PciHostDriver }> {
-  const machine = await Machine.create({ options: { pci, ...options } });
-  machine.boot();
-  Checker.attach(machine);
-  return { machine, host: new PciHostDriver(machine, machine.options.bootHart) };
-}
+const boot = (pci: PciFunctionSpec[], options = {}): Promise<{ machine: Machine; host: PciHostDriver }> =>
+  bootPci({ options: { pci, ...options } });
 
 const MSIX = { offset: 0x50, bytes: [0x11, 0, 0x0f, 0, 0, 0, 0, 0, 0, 8, 0, 0] };
 const POWER = { offset: 0x40, bytes: [1, 0, 3, 0, 0, 0, 0, 0] };
@@ -69,8 +49,8 @@ describe("what the host sees", () => {
 
   test("a wide access is none, an access with a gap of alignment traps", async () => {
     const { host } = await boot([PLAIN]);
-    assert.equal(host.load(config(0, 8, 0), 8), 0xffff_ffff_ffff_ffffn);
-    const trap = host.trapOf({ kind: "load", gva: BigInt(config(0, 8, 2)), width: 4 } as never);
+    assert.equal(host.load(configAddress(0, 8, 0), 8), 0xffff_ffff_ffff_ffffn);
+    const trap = host.trapOf({ kind: "load", gva: BigInt(configAddress(0, 8, 2)), width: 4 } as never);
     assert.equal(trap.cause, 4);
   });
 
@@ -274,19 +254,9 @@ describe("odd devices", () => {
 describe("device trees that do not tell the truth", () => {
   type Change = (bridge: TreeNode, soc: TreeNode) => void;
   const boots = async (change: Change): Promise<{ machine: Machine; host: PciHostDriver }> => {
-    const options = machineOptions({ pci: [PLAIN] });
-    const tree = machineTree(options, new Imsic(options.harts.length, 3, options.interruptIdentities), [
-      new PciHost([PLAIN], 8),
-    ]);
-    const soc = tree.children.find(({ name }) => name === "soc")!;
-    change(
-      soc.children.find(({ name }) => name.startsWith("pci@"))!,
-      soc,
-    );
-    const machine = await Machine.create({ options: { pci: [PLAIN] }, deviceTree: writeDeviceTree(tree, 0) });
-    machine.boot();
-    Checker.attach(machine);
-    return { machine, host: new PciHostDriver(machine, 0) };
+    const options = { pci: [PLAIN] };
+    const deviceTree = await changedTree(options, ({ bridges, soc }) => change(bridges[0], soc));
+    return bootPci({ options, deviceTree });
   };
   const ranges = (...windows: [number, number, number][]): number[] =>
     windows.flatMap(([space, base, size]) => [space, ...cells64(base, base, size)]);
@@ -378,7 +348,7 @@ describe("device trees that do not tell the truth", () => {
   test("fewer buses than configuration space has room for", async () => {
     const { host } = await boots((bridge) => (bridge.properties["bus-range"] = [0, 0]));
     assert.equal(host.read(8, 0), 0x1234_1b36);
-    assert.equal(host.trapOf({ kind: "load", gva: BigInt(config(1, 0, 0)), width: 4 } as never).cause, 5);
+    assert.equal(host.trapOf({ kind: "load", gva: BigInt(configAddress(1, 0, 0)), width: 4 } as never).cause, 5);
   });
 
   test("a platform IOMMU in RAM is not used", async () => {
