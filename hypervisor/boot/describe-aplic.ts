@@ -3,7 +3,7 @@ import { isAligned, rangesOverlap } from "../lib/arithmetic";
 import { PAGE_SIZE } from "../riscv/pte";
 import { phandleOf } from "./describe-harts";
 import { deviceAddress, deviceSize, NO_ADDRESS } from "./device-tree/cells";
-import { findProperty, nextCompatible, nodeEnabled, numberOf, parentOf } from "./device-tree/reader";
+import { findProperty, nextCompatible, numberOf, parentOf } from "./device-tree/reader";
 import { MachineDescription } from "./machine-description";
 
 /**
@@ -14,7 +14,7 @@ export function describeAplic(description: MachineDescription): void {
   const fdt = description.fdt;
   if (description.hasImsic == 0 || description.imsicPhandle == 0) return;
   for (let node = nextCompatible(fdt, 0, "riscv,aplic"); node != 0; node = nextCompatible(fdt, node, "riscv,aplic")) {
-    if (!nodeEnabled(fdt, node) || numberOf(fdt, node, "msi-parent", 0) != description.imsicPhandle) continue;
+    if (numberOf(fdt, node, "msi-parent", 0) != description.imsicPhandle) continue;
     const base = deviceAddress(fdt, node, 0);
     const sources = numberOf(fdt, node, "riscv,num-sources", 0);
     if (base == NO_ADDRESS || base == 0 || !isAligned(base, PAGE_SIZE)) continue;

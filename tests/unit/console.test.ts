@@ -32,11 +32,41 @@ beforeEach(() => {
   calls = machine.exports;
 });
 
+/** A machine with other functions of the door, with its records. */
+function attachedWith(more: Record<string, unknown>): Record<string, any> {
+  machine = new Machine(module, 2 * TEST_MEMORY, more);
+  machine.hart = BigInt(HART);
+  machine.uartBase = UART;
+  calls = machine.exports;
+  attach();
+  return calls;
+}
+
+/** What the machine's firmware usually answers. */
+function firmwareOf(of: Machine): (call: bigint[]) => bigint {
+  return (call) => of.sbiCall(call);
+}
+
 function attach(): void {
   const size = calls.attach(BigInt(HART), BigInt(ROOT), BigInt(RECORD));
   calls.attach(BigInt(HART2), BigInt(ROOT), BigInt(RECORD));
   machine.bytes[RECORD + Number(size)] = 0xa5; // canary
 }
+
+test("before there is a root record, there is no UART, no input, and nothing to take back", () => {
+  machine.input = [0x61];
+  for (const hart of [0n, BigInt(HART)]) {
+    machine.hart = hart;
+    calls.consoleInit(UART);
+    calls.bustConsole();
+    assert.equal(calls.getChar(), -1);
+    machine.firmware = "";
+    machine.put(BYTES, Uint8Array.from([0, 10, 255]));
+    calls.putBytes(BigInt(BYTES), 3n);
+    assert.equal(machine.firmware, "\0\n\xff");
+  }
+  assert.equal(machine.uart, "");
+});
 
 test("before there is a root record, bytes go to the firmware one by one", () => {
   calls.sample();
@@ -123,6 +153,108 @@ test("a panic takes the console from a hart that holds it", () => {
   calls.text();
   assert.equal(machine.firmware, "x\nab\ncdab\ncd");
 });
+
+test("a panic finds a record that makes no sense, and prints", () => {
+  attach();
+  calls.beginLine();
+  calls.putChar(0x78);
+  // Bytes in the buffer: more than it has.
+  machine.view.setUint32(RECORD + 28, 0x1000_0000, true);
+  machine.hart = BigInt(HART2);
+  calls.bustConsole();
+  calls.text();
+  assert.equal(machine.firmware, "\nab\ncd");
+});
+
+test("a panic takes the console from a hart in the midst of a text, which then leaves it alone", () => {
+  let panics = false;
+  const hooked = attachedWith({
+    sbiCall: (...args: bigint[]) => {
+      if (panics) {
+        panics = false;
+        machine.hart = BigInt(HART2);
+        hooked.bustConsole();
+        hooked.beginLine();
+        machine.hart = BigInt(HART);
+      }
+      return firmware(args);
+    },
+  });
+  const firmware = firmwareOf(machine);
+  panics = true;
+  hooked.text();
+  // The panicking hart still has it: another hart would wait.
+  assert.throws(() => hooked.text(), /waits for ever/);
+  machine.hart = BigInt(HART2);
+  hooked.text();
+  hooked.endLine();
+  assert.match(machine.firmware, /ab\ncd\n$/);
+});
+
+test("a UART that takes nothing is waited for once, and works again when it does", () => {
+  const LINE_STATUS = 5n;
+  let stuck = 0;
+  let polls = 0;
+  let sent = "";
+  const uart = attachedWith({
+    mmioRead8: (at: bigint) => {
+      assert.equal(at, UART + LINE_STATUS);
+      polls++;
+      if (stuck > 0) stuck--;
+      return stuck > 0 ? 0 : 0x20;
+    },
+    mmioWrite8: (at: bigint, value: number) => {
+      assert.equal(at, UART);
+      sent += String.fromCharCode(value);
+    },
+  });
+  uart.consoleInit(UART);
+  stuck = 100;
+  uart.text();
+  assert.equal(sent, "ab\r\ncd", "a slow one gets everything");
+  sent = "";
+  stuck = Infinity;
+  polls = 0;
+  uart.text();
+  assert.equal(sent, "");
+  assert(polls >= 100_000 && polls <= 2_000_000, `${polls} polls`);
+  polls = 0;
+  for (let i = 0; i < 50; i++) uart.text();
+  assert(polls <= 200, `${polls} polls for what follows`);
+  stuck = 0;
+  uart.text();
+  assert.equal(sent, "ab\r\ncd");
+  stuck = 50;
+  polls = 0;
+  uart.text();
+  assert.equal(sent, "ab\r\ncdab\r\ncd", "and it is waited for again");
+});
+
+const DBCN = 0x4442434en;
+const firmwares: [string, (call: bigint[], usual: (call: bigint[]) => bigint) => bigint, legacy: string][] = [
+  ["that cannot be asked for extensions", (call, usual) => (call[0] === 0x10n ? -2n : usual(call)), "ab\ncd"],
+  ["whose DBCN fails", (call, usual) => (call[0] === DBCN ? -1n : usual(call)), "ab\ncd"],
+  [
+    "whose DBCN says that it took more than there was",
+    (call, usual) => {
+      if (call[0] !== DBCN) return usual(call);
+      machine.view.setBigUint64(Number(call[7]), call[2] + 1n, true);
+      return 0n;
+    },
+    "ab\ncd",
+  ],
+];
+for (const [name, answer, legacy] of firmwares) {
+  test(`a firmware ${name}: its legacy calls are used, and nothing is read that it did not give`, () => {
+    const door = attachedWith({ sbiCall: (...call: bigint[]) => answer(call, firmware) });
+    const firmware = firmwareOf(machine);
+    door.text();
+    assert.equal(machine.legacy, legacy);
+    assert.equal(machine.firmware, "");
+    machine.input = [0x61];
+    assert.equal(door.getChar(), name.includes("extensions") ? 0x61 : -1);
+  });
+}
 
 test("numbers and sizes", () => {
   attach();

@@ -304,6 +304,13 @@ test("IMSIC: groups, several regions, absent harts and geometry that cannot be",
   // A hart without a file: there is no IMSIC to build on.
   const partial = sample({ imsic: { "interrupts-extended": [0x100, 9] } });
   assert.deepEqual([partial.error, partial.machine.hasImsic], [OKAY, 0n]);
+  // A file of nobody's: the hart's own interrupt controller has no phandle either.
+  const nobody = sample({ imsic: { "interrupts-extended": [0, 9, 0x101, 9] } });
+  assert.deepEqual([nobody.error, nobody.machine.hasImsic], [OKAY, 0n]);
+  assert.deepEqual(
+    nobody.harts.map((hart) => hart.imsicPage),
+    [0n, 0x2800_8000n],
+  );
 
   const malformed = "has an IMSIC whose registers do not fit its harts";
   const wrong: Record<string, PropertyValue>[] = [
@@ -312,6 +319,8 @@ test("IMSIC: groups, several regions, absent harts and geometry that cannot be",
     { "riscv,num-ids": [4095] },
     { "riscv,guest-index-bits": [60] },
     { "riscv,hart-index-bits": [52] },
+    { "riscv,guest-index-bits": [26], "riscv,hart-index-bits": [26] },
+    { "riscv,guest-index-bits": [0], reg: cells64(0x2800_0000n, 0x1800n) },
     { "riscv,group-index-bits": [1], "riscv,group-index-shift": [13] },
     { "riscv,group-index-bits": [20], "riscv,group-index-shift": [50] },
     { reg: cells64(0x2800_0000n, 0x8000n) },

@@ -6,7 +6,10 @@ import { cells64, writeDeviceTree, type TreeNode } from "../../../machine/simula
 import { Imsic } from "../../../machine/simulated/imsic.ts";
 import { operations } from "../../../machine/simulated/guest-script.ts";
 import { machineOptions, type MachineOptions } from "../../../machine/simulated/machine-options.ts";
+import { Machine } from "../../../machine/simulated/machine.ts";
+import { nodeAt } from "../support/fdt.ts";
 import { CoveHost } from "../support/simulated/cove-host.ts";
+import { hostTree } from "../support/simulated/host-tree.ts";
 
 /** The host's wired interrupts: whatever it writes to the APLIC, interrupts reach its own files and nobody else's. */
 
@@ -174,6 +177,35 @@ describe("registers of the APLIC", () => {
     assert.equal(wired.host.trapOf(operations.load(BASE - 4, 4)).cause, 5, "what is before them");
   });
 
+  test("are not there if it has no MSI mode", async () => {
+    const machine = await Machine.create({ options: { harts: [0, 1] } });
+    const aplic = machine.aplic!;
+    const read = aplic.read.bind(aplic);
+    aplic.read = (offset, width) => (offset === DOMAINCFG ? read(offset, width) & ~4n : read(offset, width));
+    machine.boot();
+    const host = CoveHost.on(machine);
+    assert.equal(host.trapOf(operations.load(BASE, 4)).cause, 5);
+    const nodes = nodeAt(hostTree(machine, host), "/soc")!.children.map(({ name }) => name);
+    assert.ok(!nodes.includes("interrupt-controller@d000000"), nodes.join());
+  });
+
+  test("of a device whose interrupts lead to nothing that the tree knows are not the host's", async () => {
+    for (const [parent, wires] of [
+      [{ "interrupt-parent": [0x1001] }, true],
+      [{ "interrupt-parent": [0x1002] }, false],
+      [{}, false],
+    ] as [Record<string, PropertyValue>, boolean][]) {
+      const tree = machineTree(machineOptions({ harts: [0, 1] }), new Imsic(2, 3, 255));
+      const uart = tree.children.find(({ name }) => name === "soc")!.children[0];
+      delete uart.properties["interrupt-parent"];
+      Object.assign(uart.properties, parent);
+      const host = await CoveHost.boot({ options: { harts: [0, 1] }, deviceTree: writeDeviceTree(tree, 0) });
+      const serial = nodeAt(hostTree(host.machine, host), "/soc/serial@10000000")!;
+      assert.equal(serial.properties.has("interrupts"), wires, JSON.stringify(parent));
+      assert.equal(serial.properties.has("interrupt-parent"), wires);
+    }
+  });
+
   test("are not there without an IMSIC, guest files or a sane description", async () => {
     const odd = (change: TreeNode["properties"]): Uint8Array => {
       const tree = machineTree(machineOptions({ harts: [0, 1] }), new Imsic(2, 3, 255));
@@ -197,6 +229,8 @@ describe("registers of the APLIC", () => {
           { "riscv,num-sources": [0] },
           { "riscv,num-sources": [1024] },
           { "msi-parent": [0x1002] },
+          { reg: [] },
+          { reg: cells64(0, 0x8000) },
           { status: "disabled" },
         ] as Record<string, PropertyValue>[]
       ).map((change) => ({ options: { harts: [0, 1] }, deviceTree: odd(change) })),

@@ -123,6 +123,34 @@ describe("exceptions that nobody expects", () => {
     assert.equal(raw(host, "sie"), 1n << 9n);
   });
 
+  test("what our own interrupt file should not have is counted, and an end is made of what comes again and again", async () => {
+    let answer: (() => bigint) | undefined;
+    const plain = await CoveHost.boot({
+      door: ({ csrSwap }) => ({
+        csrSwap: (csr: number, value: bigint) =>
+          answer && csr === Csr.stopei ? answer() : (csrSwap as (...args: unknown[]) => unknown)(csr, value),
+      }),
+    });
+    const strays = (): bigint => plain.hart.record.word("strayInterrupts");
+    const at = plain.hart.pc;
+    // From a device of ours, from nobody, from another hart.
+    const claimed = [2n, 5n, 1n, 0n].map((identity) => identity << 16n);
+    answer = () => claimed.shift()!;
+    assert.equal(trap(plain, INTERRUPT | 9n), at);
+    assert.deepEqual(claimed, []);
+    assert.equal(strays(), 1n);
+    let claims = 0;
+    answer = () => {
+      claims++;
+      return 5n << 16n;
+    };
+    assert.equal(trap(plain, INTERRUPT | 9n), at);
+    assert(claims >= 2 && claims <= 64, `${claims} claims`);
+    assert.equal(strays(), 1n + BigInt(claims));
+    answer = undefined;
+    assert.deepEqual(plain.ecall(Eid.base, 0), { error: 0n, value: 0x200_0000n });
+  });
+
   test("an external interrupt on a machine without IMSIC", async () => {
     const { host: plain } = await scene({ guestFiles: undefined });
     plain.restore("host");

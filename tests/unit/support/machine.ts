@@ -128,7 +128,8 @@ export class Machine {
     this.uart += String.fromCharCode(value);
   }
 
-  private sbiCall([eid, fid, a0, a1, , , , valueOut]: bigint[]): bigint {
+  /** The firmware: [eid, fid, arguments, where the second value goes]. */
+  sbiCall([eid, fid, a0, a1, , , , valueOut]: bigint[]): bigint {
     const answer = (value: number | bigint): bigint => {
       if (valueOut !== 0n) this.view.setBigUint64(this.aligned(valueOut, 8), BigInt(value), true);
       return 0n;
