@@ -10,11 +10,6 @@ export function addOverflows(a: u64, b: u64): bool {
   return a + b < a;
 }
 
-/** Whether a * b leaves 64 bits. */
-export function multiplyOverflows(a: u64, b: u64): bool {
-  return b != 0 && a > <u64>-1 / b;
-}
-
 /** Rounds up to a multiple of `alignment` (a power of two). The caller knows that the result fits (alignUpOverflows). */
 // @ts-ignore: decorator
 @inline

@@ -68,19 +68,6 @@ export function regionTypeOf(vm: Vm, gpa: u64, length: u64): u32 {
   return <u32>found.type;
 }
 
-/** True if all of [gpa, gpa + length) lies in regions of `type` without a gap. */
-export function coveredBy(vm: Vm, gpa: u64, length: u64, type: u32): bool {
-  const end = gpa + length;
-  let at = gpa;
-  for (let i = firstEndingAfter(vm, gpa); i < vm.regionCount; i++) {
-    const next = region(vm, i);
-    if (next.start > at || <u32>next.type != type) return false;
-    if (next.end >= end) return true;
-    at = next.end;
-  }
-  return false;
-}
-
 /**
  * Adds [gpa, gpa + length), length > 0. SBI_INVALID_ADDRESS if it overlaps a region, SBI_FAILED if the list is full.
  * Joins neighbours of the same type.
