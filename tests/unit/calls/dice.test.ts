@@ -7,6 +7,7 @@ import { MachineEnded } from "../../../machine/simulated/errors.ts";
 import { Imsic } from "../../../machine/simulated/imsic.ts";
 import { Machine } from "../../../machine/simulated/machine.ts";
 import { machineOptions } from "../../../machine/simulated/machine-options.ts";
+import { seededRandom } from "../support/random.ts";
 import { cdiOfVm, certificates, elements, extensions, fwids, keyOfCdi, OID, sha512 } from "../support/evidence.ts";
 import { CoveHost } from "../support/simulated/cove-host.ts";
 import { Atst, Eid, errorName } from "../support/simulated/sbi.ts";
@@ -16,6 +17,8 @@ import { Atst, Eid, errorName } from "../support/simulated/sbi.ts";
 const ADDRESS = 0x8100_0000;
 const ATTESTATION = sha512(Buffer.from("attestation")).subarray(0, 32);
 const SEALING = sha512(Buffer.from("sealing")).subarray(0, 32);
+/** How many bent handovers are tried: each is a boot. */
+const BENT = 60;
 /** Not certificates: the hypervisor only hands them on. */
 const CHAIN = [Buffer.alloc(700, 0x30), Buffer.alloc(5000, 0x31), Buffer.alloc(20, 0x32)];
 
@@ -115,4 +118,31 @@ describe("a handover", () => {
       assert(machine.memory.slice(ADDRESS, 100).every((byte) => byte === 0));
     });
   }
+
+  test("bent ones are read or refused, and wiped", async () => {
+    const random = seededRandom(26);
+    const pick = (limit: number): number => Math.floor(random() * limit);
+    const good = handover([Buffer.alloc(30, 0x30), Buffer.alloc(300, 0x31)]);
+    /** Where types and lengths stand. */
+    const heads = [...good.keys()].filter((at) => at < 8 || (at > 35 && at < 48) || (at > 74 && at < 120));
+    let read = 0;
+    for (let i = 0; i < BENT; i++) {
+      const content = Buffer.concat([good]);
+      for (let changes = 1 + pick(2); changes > 0; changes--) {
+        const at = pick(4) === 0 ? pick(good.length) : heads[pick(heads.length)];
+        content[at] = pick(2) === 0 ? pick(256) : content[at] ^ (1 << pick(8));
+      }
+      const length = pick(4) === 0 ? 1 + pick(good.length) : good.length;
+      const machine = await machineWith(content.subarray(0, length), pick(2) === 0 ? length : 0x4000);
+      try {
+        machine.boot();
+        read++;
+      } catch (error) {
+        if (!(error instanceof MachineEnded)) throw error;
+        assert.match(machine.console, /the DICE handover cannot be read/, content.toString("hex"));
+      }
+      assert(machine.memory.isZero(ADDRESS, length), content.toString("hex"));
+    }
+    assert(read > BENT / 10 && read < BENT - BENT / 10, `${read} of ${BENT} were read`);
+  });
 });
