@@ -79,6 +79,21 @@ describe("machines of many shapes", () => {
     });
   }
 
+  test("what VMs may do by themselves is the same on every hart, and not much", async () => {
+    const host = await CoveHost.boot({ options: { harts: [0, 1] } });
+    assert.equal(host.call(Eid.hsm, Hsm.start, 1, HOST_CODE, 0).error, Sbi.success);
+    for (const hart of host.machine.harts) while (host.machine.canStep(hart)) host.machine.step(hart);
+    const [hedeleg, hideleg, hcounteren, henvcfg, hvictl] = [0x602, 0x603, 0x606, 0x60a, 0x609];
+    for (const { csr } of host.machine.harts) {
+      // Calls of VS-mode, guest page faults and virtual instructions are ours.
+      assert.equal(csr.read(hedeleg) & 0xf0_0600n, 0n);
+      assert.equal(csr.read(hideleg), 0x444n);
+      assert.equal(csr.read(hcounteren), 2n, "time, neither cycles nor instructions");
+      assert.equal((csr.read(henvcfg) >> 4n) & 3n, 1n, "cbo.inval flushes: what we zeroed stays zero");
+      assert.equal(csr.read(hvictl), 0n);
+    }
+  });
+
   test("guest interrupt files that the device tree does not show are used by no hart", async () => {
     const options: Partial<MachineOptions> = { harts: [0, 1, 2], guestFiles: 3 };
     const deviceTree = writeDeviceTree(machineTree(machineOptions(options), undefined), 0);
