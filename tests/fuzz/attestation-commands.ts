@@ -3,8 +3,10 @@ import { makeCsr } from "../unit/support/csr.ts";
 import { Atst, CovgAttestation, Eid } from "../unit/support/simulated/sbi.ts";
 import type { Command } from "./command.ts";
 
-/** What evidence takes: a public key or a digest, a nonce, room for the answer; all in one page, or over its end. */
-const PLACES = [0n, 0x100n, 0x3f8n, 0x3f8n, 0xff8n];
+/** Where a public key, a request or a digest is, a nonce, and room for the answer: in one page, or over its end. What is read twice in one call does not overlap. */
+const INPUTS = [0n, 0x100n, 0x3f8n];
+const NONCES = [0x500n, 0x7f8n, 0xfe8n];
+const OUTPUTS = [0n, 0x100n, 0x3f8n, 0xff8n];
 const FORMATS = [0n, 1n, 2n, 16n, 16n, 3n];
 const ATST_REGISTERS = [0n, 1n, 2n, 3n, 17n, 17n, 18n, 20n, 21n];
 const COVG_REGISTERS = [0n, 1n, 2n, 3n, 4n, 4n, 5n, 7n, 8n];
@@ -22,7 +24,8 @@ export function attestationCall(
   fromHost: boolean,
 ): Command {
   const pick = <T>(list: readonly T[]): T => list[random(list.length)];
-  const place = (): bigint => memory + pick(PLACES);
+  const output = (): bigint => memory + pick(OUTPUTS);
+  const input = (): bigint => memory + pick(INPUTS);
   const covg = !fromHost && random(2) === 0;
   const call = (fid: number, ...args: bigint[]): Command => ({
     hart,
@@ -35,18 +38,18 @@ export function attestationCall(
   const register = pick(covg ? COVG_REGISTERS : ATST_REGISTERS);
   switch (random(covg ? 5 : 4)) {
     case 0:
-      return call(functions.capabilities, place(), pick([144n, 336n, 336n, 1024n, 8n]));
+      return call(functions.capabilities, output(), pick([144n, 336n, 336n, 1024n, 8n]));
     case 1:
-      return call(functions.extend, place(), pick([48n, 48n, 48n, 47n]), register);
+      return call(functions.extend, input(), pick([48n, 48n, 48n, 47n]), register);
     case 2:
-      return call(functions.read, place(), pick([48n, 48n, 64n, 47n]), register);
+      return call(functions.read, output(), pick([48n, 48n, 64n, 47n]), register);
     case 3:
       if (random(fromHost ? EVIDENCE_IN.host : EVIDENCE_IN.tvm) > 0)
-        return call(functions.read, place(), 48n, register);
+        return call(functions.read, output(), 48n, register);
       return call(
         functions.evidence,
-        ...[place(), pick([32n, 32n, 200n]), place(), pick(FORMATS)],
-        ...[place(), pick([0x1000n, 0x1000n, 100n])],
+        ...[input(), pick([32n, 32n, 200n]), memory + pick(NONCES), pick(FORMATS)],
+        ...[output(), pick([0x1000n, 0x1000n, 100n])],
       );
     default:
       return call(CovgAttestation.secret);

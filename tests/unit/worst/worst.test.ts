@@ -18,7 +18,7 @@ import { Covh, Eid } from "../support/simulated/sbi.ts";
 const BOUND = 330_000;
 /** The same of a call that derives a key, once in the life of a VM; and while one of the two locks is held under which that is done: nobody waits for them who does not want the same key. */
 const KEY_BOUND = 480_000;
-const SEARCH = { seed: 1, seconds: 0, runs: 33 };
+const SEARCH = { seed: 1, seconds: 0, runs: 66 };
 
 /** The same while a lock is held, which other harts may wait for. The longest that is known is a pass over 512 pages of a TVM that are to be blocked. */
 const LOCK_BOUND = 80_000;
