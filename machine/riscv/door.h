@@ -66,7 +66,7 @@ door void hw_cboZero(u64 hpa) { __asm__ volatile(WITH_EXTENSION("zicboz", "cbo.z
 /* ---- Device registers: ordered against each other and against memory that the device reads or writes. */
 #define DEFINE_MMIO(type, wide, read, write)                                                          \
   door wide read(u64 hpa) { wide value = *(volatile type*)hpa; fence_asm("i, ir"); return value; }    \
-  door void write(u64 hpa, wide value) { fence_asm("w, o"); *(volatile type*)hpa = (type)value; }
+  door void write(u64 hpa, wide value) { fence_asm("w, o"); *(volatile type*)hpa = (type)value; fence_asm("o, w"); }
 DEFINE_MMIO(u8, u32, hw_mmioRead8, hw_mmioWrite8)
 DEFINE_MMIO(u32, u32, hw_mmioRead32, hw_mmioWrite32)
 DEFINE_MMIO(u64, u64, hw_mmioRead64, hw_mmioWrite64)

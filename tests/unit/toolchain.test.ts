@@ -258,7 +258,9 @@ describe("the pipeline refuses", () => {
 });
 
 describe("the image", () => {
-  const text = `export function literal(): usize { return changetype<usize>("literal"); }
+  const text = `import { mmioRead32, mmioWrite32 } from "../../../workloads/lib/hw";
+    export function literal(): usize { return changetype<usize>("literal"); }
+    export function registers(p: u64): u32 { mmioWrite32(p, 1); return mmioRead32(p); }
     export function aliasing(p: usize, q: usize): u64 { store<u64>(p, 1); store<u32>(q, 2); return load<u64>(p); }
     export function nullCheck(p: usize): u64 { const v = load<u64>(p); return p == 0 ? 17 : v; }
     export function clear(p: usize, n: usize): void { for (let i: usize = 0; i < n; i++) store<u8>(p + i, 0); }`;
@@ -267,6 +269,7 @@ describe("the image", () => {
     exports: {
       ...workloadModule("image").exports,
       literal: "() => u64",
+      registers: "(u64) => u32",
       aliasing: "(u64, u64) => u64",
       nullCheck: "(u64) => u64",
       clear: "(u64, u64) => void",
@@ -276,6 +279,10 @@ describe("the image", () => {
 
   test("accesses of different types to one address stay in order (-fno-strict-aliasing)", async () => {
     assert.match(disassemble((await built).elf, "image.ts:aliasing"), /\bsd\b[\s\S]*\bsw\b[\s\S]*\bld\b/);
+  });
+  test("device stores are ordered behind memory that the device reads, and before the release of a lock", async () => {
+    const code = disassemble((await built).elf, "image.ts:registers");
+    assert.match(code, /fence\s+w,o\s[^]*\bsw\b[^]*fence\s+o,w\s[^]*\blw\b[^]*fence\s+i,ir/);
   });
   test("address 0 can be read (-fno-delete-null-pointer-checks)", async () => {
     const code = disassemble((await built).elf, "image.ts:nullCheck");
