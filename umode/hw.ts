@@ -3,5 +3,5 @@
  * `machine/simulated/helper.ts` on Node.
  */
 
-/** Calls the hypervisor (protocol.ts has the numbers); returns its answer. Memory that the call names may change. */
+/** Calls the hypervisor (layout.ts has the numbers); returns its answer. Memory that the call names may change. */
 export declare function hypercall(number: u64, a0: u64, a1: u64, a2: u64): u64;
