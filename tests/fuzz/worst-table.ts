@@ -8,7 +8,8 @@ import { Covh, Eid } from "../unit/support/simulated/sbi.ts";
 import type { Command } from "./command.ts";
 import { MACHINES } from "./machines.ts";
 import { World } from "./world.ts";
-import type { WorstCase } from "./worst.ts";
+import type { StackFigures } from "./stack-table.ts";
+import type { WorstCase, WorstCases } from "./worst.ts";
 
 /** What the search found, as docs/performance.md shows it. */
 
@@ -87,6 +88,32 @@ export function lockTable(found: ReadonlyMap<string, WorstCase>, { ratio }: Conv
     run.machine,
   ]);
   return markdownTable(["lock of", "operations", "words", "instructions, about", "held by", "machine"], rows);
+}
+
+/** All of it as one line: each entry, and each kind of lock with the call that held it, the costliest first; stacks in bytes. */
+export function worstJson(
+  seed: number,
+  { calls, locks }: WorstCases,
+  convert: Conversion,
+  stacks: StackFigures,
+): string {
+  const rows = (found: ReadonlyMap<string, WorstCase>, base: number): object[] =>
+    [...found]
+      .sort(([, a], [, b]) => weight(b.stretch) - weight(a.stretch))
+      .map(([name, { stretch, title, run }]) => ({
+        name,
+        ...(title === name ? {} : { call: title }),
+        ...stretch,
+        instructions: instructions(stretch, { ...convert, base }),
+        machine: run.machine,
+      }));
+  const { stackDepth, stackThrough } = stacks;
+  return JSON.stringify({
+    seed,
+    entries: rows(calls, convert.base),
+    locks: rows(locks, 0),
+    stack: { entries: stackDepth, through: stackThrough },
+  });
 }
 
 function figures(stretch: Stretch, convert: Conversion): string[] {

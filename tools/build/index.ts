@@ -21,7 +21,7 @@ import {
   type ImageModule,
 } from "./modules.ts";
 import { recordingDoor } from "./recording-door.ts";
-import { readStackGraph, worstDepths } from "./stack-depth.ts";
+import { depthsThrough, readStackGraph, worstDepths } from "./stack-depth.ts";
 import { readFunctions, readableName, renamings, symbolTable } from "./symbols.ts";
 import { readWasm, type WasmInfo } from "./wasm-module.ts";
 
@@ -58,6 +58,8 @@ export interface BuildResult {
   memoryBase: number;
   /** Worst-case bytes of stack, by exported function. */
   stackDepth: Record<string, number>;
+  /** Worst-case bytes of stack of a trap that goes through a function, by its name; what was inlined is part of the function that it is in. */
+  stackThrough: Record<string, number>;
   /** Bytes of the raw image. */
   imageSize: number;
   /** Where the log of a hypervisor that records begins, and its end. */
@@ -66,6 +68,8 @@ export interface BuildResult {
   rebuilt: boolean;
 }
 
+/** The entry that the calls of hosts and guests come through. */
+const TRAP = "trap";
 const requireFromHere = createRequire(import.meta.url);
 const run = promisify(execFile);
 /** Generated beside the other intermediate files. */
@@ -236,7 +240,7 @@ class ModuleBuild {
     const elf = this.outputFile("elf");
     const bin = this.outputFile("bin");
     const { names, files } = compiled;
-    const stackDepth = this.checkStack(compiled);
+    const { stackDepth, stackThrough } = this.checkStack(compiled);
     await this.step("link", async () => {
       const functions = await readFunctions(draft, this.module, names, files, this.workFolder);
       const table = await image.blockObject(
@@ -258,6 +262,7 @@ class ModuleBuild {
       c: this.outputFile("c"),
       memoryBase: compiled.memoryBase,
       stackDepth,
+      stackThrough,
       imageSize: readFileSync(bin).length,
       rebuilt: true,
       ...(this.module.recording ? { recordLog: await this.recordLog(elf) } : {}),
@@ -266,8 +271,12 @@ class ModuleBuild {
     return result;
   }
 
-  /** Worst-case depth of every entry, in bytes. */
-  private checkStack({ names, files, indirectTargets }: CompiledImage): Record<string, number> {
+  /** Worst-case depth of every entry, and of the paths from `trap` through each function, in bytes. */
+  private checkStack({
+    names,
+    files,
+    indirectTargets,
+  }: CompiledImage): Pick<BuildResult, "stackDepth" | "stackThrough"> {
     const graphs = [`${this.module.output}.ci`, "memory.ci"].map((file) =>
       readFileSync(path.join(this.workFolder, file), "utf8"),
     );
@@ -276,7 +285,8 @@ class ModuleBuild {
       return wasmName === undefined ? symbol : readableName(wasmName, this.module, files);
     };
     const roots = [...Object.keys(this.module.exports), ...this.module.stacks.flatMap(({ entries }) => entries)];
-    const depths = worstDepths(readStackGraph(graphs, indirectTargets), roots, readable);
+    const graph = readStackGraph(graphs, indirectTargets);
+    const depths = worstDepths(graph, roots, readable);
     const failures: string[] = [];
     for (const { entries, size, what } of this.module.stacks) {
       const bytes = entries.reduce((sum, entry) => sum + depths.get(entry)!.bytes, 0);
@@ -285,7 +295,10 @@ class ModuleBuild {
       failures.push(`${what} has ${size} bytes, but up to ${bytes} are used: ${path}`);
     }
     if (failures.length > 0) throw new BuildFailure(...failures);
-    return Object.fromEntries([...depths].map(([name, { bytes }]) => [name, bytes]));
+    return {
+      stackDepth: Object.fromEntries([...depths].map(([name, { bytes }]) => [name, bytes])),
+      stackThrough: roots.includes(TRAP) ? Object.fromEntries(depthsThrough(graph, TRAP, readable)) : {},
+    };
   }
 
   private async recordLog(elf: string): Promise<{ start: number; end: number }> {

@@ -56,11 +56,54 @@ export function worstDepths(
   roots: readonly string[],
   readable: (name: string) => string,
 ): Map<string, Depth> {
+  const search = searchOf(graph, readable);
+  return new Map(roots.map((root) => [root, search.depth(root)]));
+}
+
+/**
+ * For each function that `root` may call, directly or not, the deepest path from `root` that goes through it, in bytes: by its readable name. What gcc inlined is part of
+ * the function that it is in.
+ *
+ * @throws BuildFailure on recursion
+ */
+export function depthsThrough(
+  graph: StackGraph,
+  root: string,
+  readable: (name: string) => string,
+): Map<string, number> {
+  const search = searchOf(graph, readable);
+  search.depth(root);
+  // What calls a function comes before it.
+  const order: string[] = [];
+  const visit = (name: string): void => {
+    if (order.includes(name)) return;
+    for (const callee of calleesOf(graph, name)) visit(callee);
+    order.push(name);
+  };
+  visit(root);
+  const above = new Map([[root, 0]]);
+  const through = new Map<string, number>();
+  for (const name of order.reverse()) {
+    const here = above.get(name)!;
+    const below = here + (graph.frames.get(name) ?? 0);
+    for (const callee of calleesOf(graph, name)) above.set(callee, Math.max(above.get(callee) ?? 0, below));
+    // gcc's clones have the name of their function.
+    const title = readable(name);
+    through.set(title, Math.max(through.get(title) ?? 0, here + search.depth(name).bytes));
+  }
+  return through;
+}
+
+function searchOf(graph: StackGraph, readable: (name: string) => string): DepthSearch {
   const panic = new DepthSearch(graph, { bytes: 0, path: [] }, readable);
   const panics = PANIC_FUNCTIONS.map((name) => panic.depth(name)).sort((a, b) => b.bytes - a.bytes);
   const twice: Depth = { bytes: 2 * panics[0].bytes, path: panics[0].path };
-  const search = new DepthSearch(graph, twice, readable);
-  return new Map(roots.map((root) => [root, search.depth(root)]));
+  return new DepthSearch(graph, twice, readable);
+}
+
+/** What a panic calls is counted in the functions that start one. */
+function calleesOf(graph: StackGraph, name: string): Iterable<string> {
+  return PANIC_CALLER.test(name) ? [] : (graph.calls.get(name) ?? []);
 }
 
 class DepthSearch {
@@ -87,7 +130,7 @@ class DepthSearch {
     this.open.push(name);
     const panics = PANIC_CALLER.test(name);
     let deepest: Depth = panics ? this.panic : { bytes: 0, path: [] };
-    for (const callee of panics ? [] : (this.graph.calls.get(name) ?? [])) {
+    for (const callee of calleesOf(this.graph, name)) {
       const depth = this.depth(callee);
       if (depth.bytes > deepest.bytes) deepest = depth;
     }

@@ -10,6 +10,7 @@ import { METER, addMeter, meteredModule } from "../../../machine/simulated/meter
 import { hypervisorSources, writeSources } from "../../../tools/coverage/sources.ts";
 import { MACHINES } from "../../fuzz/machines.ts";
 import { World } from "../../fuzz/world.ts";
+import { worstJson } from "../../fuzz/worst-table.ts";
 import { worstCases } from "../../fuzz/worst.ts";
 import type { WorstCases } from "../../fuzz/worst.ts";
 import { Covh, Eid } from "../support/simulated/sbi.ts";
@@ -114,6 +115,26 @@ async function withoutGivingWay(): Promise<HypervisorModule> {
     rmSync(folder, { recursive: true, force: true });
   }
 }
+
+test("all of it is one JSON object", () => {
+  const stacks = { stackDepth: { trap: 1000 }, stackThrough: { "sbi/hsm.ts:hsmCall": 500 } };
+  const text = worstJson(1, found, { base: 60, ratio: 2 }, stacks);
+  assert(!text.includes("\n"));
+  const { seed, entries, locks, stack } = JSON.parse(text) as {
+    seed: number;
+    entries: { name: string; operations: number; zeroed: number; copied: number; instructions: number }[];
+    locks: { name: string; call: string; machine: string }[];
+    stack: unknown;
+  };
+  assert.equal(seed, 1);
+  assert.equal(entries.length, found.calls.size);
+  const [first] = entries;
+  assert.equal(first.name, most(found)[0]);
+  assert.equal(first.instructions, 60 + 2 * first.operations + first.zeroed + 2 * first.copied);
+  assert.equal(locks.length, found.locks.size);
+  assert(locks.every(({ call, machine }) => call !== undefined && machine in MACHINES));
+  assert.deepEqual(stack, { entries: { trap: 1000 }, through: { "sbi/hsm.ts:hsmCall": 500 } });
+});
 
 test("the meter counts the operations that are executed", () => {
   // f(n): loop: if n == 0 leave; n = n - 1; again. Two operations to leave, five for each turn.

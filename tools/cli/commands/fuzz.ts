@@ -7,9 +7,11 @@ import { MACHINES } from "../../../tests/fuzz/machines.ts";
 import { missingDeviceEvents, missingSuccesses } from "../../../tests/fuzz/tally.ts";
 import { World } from "../../../tests/fuzz/world.ts";
 import { worstCases } from "../../../tests/fuzz/worst.ts";
-import { conversion, lockTable, worstTable } from "../../../tests/fuzz/worst-table.ts";
+import { stackTable } from "../../../tests/fuzz/stack-table.ts";
+import { conversion, lockTable, worstJson, worstTable } from "../../../tests/fuzz/worst-table.ts";
 import { readBaseline } from "../../bench/baseline.ts";
 import { writePart } from "../../bench/document.ts";
+import { buildHypervisor } from "../../build/index.ts";
 import { UsageError } from "../../failure.ts";
 import { progress } from "../report.ts";
 
@@ -27,6 +29,7 @@ export interface FuzzFlags {
 /** The parts of docs/performance.md that `--worst --update` writes. */
 const WORST_PART = "worst cases";
 const LOCKS_PART = "locks";
+const STACKS_PART = "stacks";
 
 /**
  * `salus fuzz`: random hosts and TVMs on the simulated machine.
@@ -74,20 +77,23 @@ export async function fuzzHypervisor(flags: FuzzFlags): Promise<boolean> {
   return failures.length === 0;
 }
 
-/** `--worst`: what keeps a hart longest in the hypervisor, in place of failures. */
+/** `--worst`: what keeps a hart longest in the hypervisor, in place of failures, and the deepest stack. */
 async function searchWorst(flags: FuzzFlags, write: (line: string) => void): Promise<boolean> {
   const convert = await conversion(readBaseline());
+  // By the compiler that there is, from the call graph.
+  const stacks = await buildHypervisor();
   const found = await worstCases({ seed: flags.seed, seconds: flags.seconds });
-  const table = worstTable(found.calls, convert);
-  const locks = lockTable(found.locks, convert);
-  write(table);
-  write("");
-  write(locks);
-  write(`an instruction count is ${convert.base} and ${convert.ratio.toFixed(2)} for each operation`);
-  if (flags.update) {
-    writePart(WORST_PART, table);
-    writePart(LOCKS_PART, locks);
+  const parts = {
+    [WORST_PART]: worstTable(found.calls, convert),
+    [LOCKS_PART]: lockTable(found.locks, convert),
+    [STACKS_PART]: stackTable(stacks),
+  };
+  if (flags.json) write(worstJson(flags.seed, found, convert, stacks));
+  else {
+    for (const table of Object.values(parts)) write(`${table}\n`);
+    write(`an instruction count is ${convert.base} and ${convert.ratio.toFixed(2)} for each operation`);
   }
+  if (flags.update) for (const [part, table] of Object.entries(parts)) writePart(part, table);
   if (flags.save !== undefined) mkdirSync(flags.save, { recursive: true });
   for (const [name, { run }] of flags.save === undefined ? [] : [...found.calls, ...found.locks]) {
     writeFileSync(path.join(flags.save!, `${name.replaceAll(/[^a-zA-Z.]+/g, "-")}.json`), toJson(run));
