@@ -30,6 +30,10 @@ export const SETUPS = {
   zknh: { ...REFERENCE, cpu: `${DEFAULT_CPU},zknh=on` },
   /** With 1 GiB of memory to give away. */
   large: { ...REFERENCE, memoryMiB: 6144, what: "bench.large" },
+  /** Thousands of measured pages, which take the emulator a while. */
+  measured: { ...REFERENCE, memoryMiB: 6144, what: "bench.measured" },
+  /** A measured page of 1 GiB: 17 thousand million instructions, with SHA instructions. */
+  gibibyte: { ...REFERENCE, cpu: `${DEFAULT_CPU},zknh=on`, memoryMiB: 6144, what: "bench.gibibyte" },
   busy2: { ...REFERENCE, harts: 2, what: BUSY },
   busy4: { ...REFERENCE, harts: 4, what: BUSY },
   busy8: { ...REFERENCE, harts: 8, what: BUSY },
@@ -145,6 +149,18 @@ export const ROWS: readonly Row[] = [
   row("block-1g", "block a 1 GiB page, per 4 KiB", null, null, { on: "large", per: 512 * 512 }),
   row("destroy-large", "destroy a TVM with 1 GiB and 10,160 pages", null, null, { on: "large" }),
   row("reclaim-1g", "reclaim a whole 1 GiB range, per page, with Zicboz", 200, null, { on: "large", per: 512 * 512 }),
+  row("add-measured-2m", "add one 2 MiB measured page, per 4 KiB, with Zbb", 105_000, null, {
+    on: "measured",
+    per: 512,
+  }),
+  row("add-measured-10000", "add 10,000 measured pages, per page, with Zbb", 105_000, null, {
+    on: "measured",
+    per: 10_000,
+  }),
+  row("add-measured-1g", "add one 1 GiB measured page, per 4 KiB, with Zknh", 66_000, null, {
+    on: "gibibyte",
+    per: 512 * 512,
+  }),
   ...busyRows("ecall-exit", "TVM ecall: exit and resume", "own"),
   ...busyRows("convert-100", "convert 100 pages", "own"),
   ...busyRows("fence", "fence", "own"),

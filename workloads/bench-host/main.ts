@@ -16,6 +16,7 @@ import { serveBusyHart } from "./busy-harts";
 import { measureBusyRows } from "./busy-rows";
 import { measureHostRows } from "./host-rows";
 import { measureLargeRows } from "./large-rows";
+import { measureMeasuredGibRow, measureMeasuredRows } from "./measured-rows";
 import { measureScaleRows } from "./scale-rows";
 import { measureTvmRows } from "./tvm-rows";
 
@@ -32,6 +33,10 @@ export function main(hartId: u64, fdt: u64): void {
     measureBusyRows();
   } else if (bootArgumentsHave("bench.large")) {
     measureLargeRows();
+  } else if (bootArgumentsHave("bench.measured")) {
+    measureMeasuredRows();
+  } else if (bootArgumentsHave("bench.gibibyte")) {
+    measureMeasuredGibRow();
   } else if (bootArgumentsHave("bench.scale")) {
     measureScaleRows();
   } else if (!bootArgumentsHave("bench.boot")) {
