@@ -24,6 +24,9 @@ const SUBSTITUTES = new Map<number, number>([
   [Csr.sip, Csr.vsip],
 ]);
 
+const INTERRUPT_REGISTERS = new Set<number>([Csr.sie, Csr.sip, Csr.stimecmp]);
+const HVICTL_VTI = 1n << 30n;
+
 /** Bits of hstateen0. */
 const STATEEN = { imsic: 58n, indirect: 60n, envcfg: 62n, stateen: 63n } as const;
 
@@ -44,6 +47,8 @@ export function accessGuestCsr(
   if (level !== 1) return ILLEGAL;
   if (!isImplemented(file, csr)) return ILLEGAL;
   if (user) return VIRTUAL;
+  // While the hypervisor injects by hvictl, it answers for these (AIA 6.3.2).
+  if (INTERRUPT_REGISTERS.has(csr) && (file.raw("hvictl") & HVICTL_VTI) !== 0n) return VIRTUAL;
   const target = SUBSTITUTES.get(csr) ?? conditional(file, csr);
   return typeof target === "number" ? perform(file, target, action, operand) : target;
 }

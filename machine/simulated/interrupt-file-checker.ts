@@ -191,8 +191,8 @@ export class InterruptFileChecker {
     if (binding) this.#fail(file, `a vCPU of VM ${binding.vm.id} is bound to it`);
     if (owner !== HOST_SLOT) this.#fail(file, "its owner cannot have it in that state");
     if (state === PageState.Claimed) {
-      const clears = this.#state.hartRecords()[file.hart].number("filesToClear");
-      if ((clears & (1 << file.number)) === 0) this.#fail(file, "a call has ended and left it claimed");
+      const clears = this.#state.hartRecords()[file.hart].word("filesToClear");
+      if (((clears >> BigInt(file.number)) & 1n) === 0n) this.#fail(file, "a call has ended and left it claimed");
     } else if (state === PageState.Converted) {
       if (payload > host.record.number("version")) this.#fail(file, "its stamp is from the future");
     } else if (!owned) {

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { before, describe, test } from "node:test";
 import { operations } from "../../../machine/simulated/guest-script.ts";
 import { CoviHost } from "../support/simulated/covi-host.ts";
+import { Covh, Eid } from "../support/simulated/sbi.ts";
 
 /** The hypervisor CSRs that a host has although it is in VS-mode (vm/host-csr.ts), and interrupt 12 from guest files that it watches. */
 
@@ -207,5 +208,111 @@ describe("interrupt 12", () => {
     settle();
     assert.deepEqual(host.runResult(), { error: 0n, value: 0n });
     assert.equal(host.readCsr("scause"), (1n << 63n) | SGEI);
+  });
+
+  test("is taken at once in user mode, and by a vectored handler at its own place", () => {
+    const { host } = at("bound");
+    host.writeCsr("stvec", VECTOR + 1);
+    watch();
+    host.complete(operations.mode(true));
+    raise();
+    settle();
+    assert.equal(host.hart.csr.raw("vscause"), (1n << 63n) | SGEI);
+    assert.equal(host.hart.pc, BigInt(VECTOR) + 4n * SGEI);
+    assert.equal(host.hart.user, false);
+  });
+
+  test("that a host does not take is taken back while a TVM runs, whose run it ends", () => {
+    const { host } = at("bound");
+    watch();
+    raise();
+    settle();
+    assert.notEqual(host.hart.csr.raw("hvictl"), 0n, "it is offered");
+    // A run that is refused changes nothing of it.
+    const refused = host.perform(operations.ecall(Eid.covh, Covh.cpuRun, covi.tvm, 1));
+    assert.deepEqual(refused, { done: { error: -10n, value: 0n } });
+    assert.notEqual(host.hart.csr.raw("hvictl"), 0n);
+    covi.enter(0);
+    assert.equal(host.hart.csr.raw("hvictl"), 0n, "the TVM is offered nothing");
+    settle();
+    assert.deepEqual(host.runResult(), { error: 0n, value: 0n });
+    assert.equal(host.hart.csr.raw("vscause"), (1n << 63n) | SGEI);
+  });
+});
+
+describe("without Sstc", () => {
+  test("interrupt 12 is offered and taken with the next trap, and no comparator is touched", async () => {
+    const plain = await CoviHost.boot(undefined, { sstc: false });
+    plain.finalize();
+    plain.bind(0, 1);
+    plain.enter(0);
+    plain.allowAll(0);
+    const { host } = plain;
+    host.writeCsr("stvec", VECTOR);
+    host.writeCsr("hie", SGEIE);
+    host.writeCsr("hgeie", 2);
+    const file = plain.file(0, 1);
+    file.delivery = 1n;
+    file.enabled = 1n << 5n;
+    file.setPending(5);
+    host.step();
+    assert.notEqual(host.hart.csr.raw("vscause"), (1n << 63n) | SGEI, "the host takes no interrupts");
+    assert.equal(host.hart.csr.raw("sie") & 0x20n, 0n, "nobody looks again by a timer");
+    // There is no stimecmp, offered or not.
+    assert.equal(host.trapOf(operations.csrRead(0x14d)).cause, 2);
+    host.complete(operations.csrSet("sstatus", 2));
+    host.perform(operations.csrRead("hgeip"));
+    assert.equal(host.hart.csr.raw("vscause"), (1n << 63n) | SGEI);
+    assert.equal(host.hart.pc, BigInt(VECTOR));
+    // The reason goes, and with it the offer.
+    file.claim();
+    assert.equal(host.readCsr("hip"), 0n);
+    assert.equal(host.hart.csr.raw("hvictl"), 0n);
+    assert.equal(host.hart.csr.raw("sie") & 0x20n, 0n);
+  });
+});
+
+describe("instructions on the host's CSRs", () => {
+  const HGEIE = 0x607;
+  const encode = (csr: number, funct3: number, rs1: number, rd: number, opcode = 0x73): bigint =>
+    BigInt(csr * 2 ** 20 + (rs1 << 15) + (funct3 << 12) + (rd << 7) + opcode);
+  /** The hart says which instruction trapped; how far the host is then. */
+  const trapped = (instruction: bigint): bigint => {
+    const { host } = covi;
+    const before = host.hart.pc;
+    host.machine.trap(host.hart, 22, { stval: instruction });
+    return host.hart.pc - before;
+  };
+
+  test("csrrwi, csrrsi and csrrci take the number in the instruction, not a register's value", () => {
+    const { host } = at("new");
+    host.hart.registers[4] = (1n << 64n) - 1n;
+    host.hart.registers[2] = (1n << 64n) - 1n;
+    assert.equal(trapped(encode(HGEIE, 5, 4, 0)), 4n);
+    assert.equal(host.readCsr(HGEIE), 4n);
+    assert.equal(trapped(encode(HGEIE, 6, 2, 10)), 4n);
+    assert.equal(host.hart.registers[10], 4n);
+    assert.equal(host.readCsr(HGEIE), 6n);
+    assert.equal(trapped(encode(HGEIE, 7, 4, 10)), 4n);
+    assert.equal(host.hart.registers[10], 6n);
+    assert.equal(host.readCsr(HGEIE), 2n);
+    // Zero writes with csrrwi only.
+    assert.equal(trapped(encode(HGEIE, 6, 0, 10)), 4n);
+    assert.equal(host.readCsr(HGEIE), 2n);
+    assert.equal(trapped(encode(HGEIE, 5, 0, 0)), 4n);
+    assert.equal(host.readCsr(HGEIE), 0n);
+  });
+
+  test("anything else is no instruction of the host's", () => {
+    for (const instruction of [encode(HGEIE, 1, 4, 0, 0x33), encode(HGEIE, 0, 4, 0), encode(HGEIE, 4, 4, 0)]) {
+      const { host } = at("new");
+      host.hart.csr.setRaw("vstvec", BigInt(VECTOR));
+      host.hart.registers[4] = 2n;
+      trapped(instruction);
+      assert.equal(host.hart.pc, BigInt(VECTOR));
+      assert.deepEqual([host.hart.csr.raw("vscause"), host.hart.csr.raw("vstval")], [2n, instruction]);
+      host.hart.csr.setRaw("vscause", 0n);
+      assert.equal(host.readCsr(HGEIE), 0n);
+    }
   });
 });

@@ -4,6 +4,7 @@ import { Csr } from "../../../machine/simulated/csr-numbers.ts";
 import type { CsrName } from "../../../machine/simulated/csr-numbers.ts";
 import { GuestDriver } from "../../../machine/simulated/guest-driver.ts";
 import { operations } from "../../../machine/simulated/guest-script.ts";
+import { Machine } from "../../../machine/simulated/machine.ts";
 import type { MachineOptions } from "../../../machine/simulated/machine-options.ts";
 import { CoveHost, HOST_CODE, PAGE, TVM_MEMORY } from "../support/simulated/cove-host.ts";
 import type { Tvm } from "../support/simulated/cove-host.ts";
@@ -422,3 +423,154 @@ for (const counters of [0, 1, 28, 29]) {
     isAt(3_000_000n);
   });
 }
+
+describe("a firmware that does not keep its word", () => {
+  const NOT_SUPPORTED = { error: -2n, value: 0n };
+  type Answer = { error: bigint; value: bigint };
+
+  /** What the PMU of the firmware answers from now on; undefined: what it usually would. */
+  function firmware(host: CoveHost, answer: (fid: bigint, args: readonly bigint[]) => Answer | undefined): void {
+    const usual = Object.getPrototypeOf(host.machine.firmware) as typeof host.machine.firmware;
+    host.machine.firmware.call = (hart, eid, fid, args) =>
+      (eid === BigInt(Eid.pmu) ? answer(fid, args) : undefined) ??
+      usual.call.call(host.machine.firmware, hart, eid, fid, args);
+  }
+
+  /** A machine that boots on such a firmware. */
+  async function booted(prepare: (machine: Machine) => void): Promise<CoveHost> {
+    const machine = await Machine.create({ options: { counters: 4 } });
+    prepare(machine);
+    machine.boot();
+    return CoveHost.on(machine);
+  }
+
+  test("and does not say how many counters there are: none", async () => {
+    const host = await booted(({ firmware: below }) => {
+      const usual = below.call.bind(below);
+      below.call = (hart, eid, fid, args) =>
+        eid === BigInt(Eid.pmu) && fid === 0n ? { error: -1n, value: 7n } : usual(hart, eid, fid, args);
+    });
+    assert.deepEqual(host.call(Eid.base, 3, Eid.pmu), { error: 0n, value: 0n });
+    assert.equal(pmu(host, Pmu.numCounters).error, "notSupported");
+  });
+
+  test("and names a counter that the hart does not have: that one is none", async () => {
+    const host = await booted(({ harts: [hart] }) => {
+      const read = hart.csr.exists.bind(hart.csr);
+      hart.csr.exists = (csr: number): boolean => csr !== 0xc04 && read(csr);
+    });
+    assert.equal(pmu(host, Pmu.getInfo, 4).error, "invalidParam");
+    assert.equal(must(host, Pmu.getInfo, 3) & 0xfffn, 0xc03n);
+    assert.equal(must(host, Pmu.getInfo, 5) & 0xfffn, 0xc05n);
+    assert.equal(pmu(host, Pmu.configMatching, 4, 1, 0, INSTRUCTIONS, 0).error, "notSupported");
+  });
+
+  test("and gives a counter of its own: nothing is configured, nothing of the firmware's is stopped", async () => {
+    const { host } = await scene();
+    let stopped = 0;
+    firmware(host, (fid) => {
+      if (fid === 4n) stopped++;
+      return fid === 2n ? { error: 0n, value: 40n } : undefined;
+    });
+    assert.equal(pmu(host, Pmu.configMatching, 0, ALL, 0, INSTRUCTIONS, 0).error, "notSupported");
+    assert.equal(stopped, 0);
+    assert.equal(looked(host), false);
+  });
+
+  test("and does not start a counter that it gave: it stays stopped", async () => {
+    const { host } = await scene();
+    const counter = must(host, Pmu.configMatching, 0, ALL, 0, INSTRUCTIONS, 0);
+    firmware(host, (fid) => (fid === 3n ? { error: -3n, value: 0n } : undefined));
+    assert.equal(pmu(host, Pmu.start, counter, 1, INIT_VALUE, 77).error, "notSupported");
+    firmware(host, () => undefined);
+    assert.equal(pmu(host, Pmu.stop, counter, 1, 0).error, "alreadyStopped");
+    must(host, Pmu.start, counter, 1, INIT_VALUE, 5);
+    assert(read(host, counter) >= 5n);
+  });
+
+  test("and does not give a counter back after a TVM ran: it is stopped, with the value that it had", async () => {
+    const { host, tvm } = await scene();
+    const counter = running(host);
+    busy(host, 10);
+    host.enter(tvm);
+    firmware(host, (fid) => (fid === 2n ? NOT_SUPPORTED : undefined));
+    host.leaveTvm();
+    firmware(host, () => undefined);
+    const value = read(host, counter);
+    assert(value >= 10n && value < 100n, String(value));
+    busy(host, 50);
+    assert.equal(read(host, counter), value, "nothing counts");
+    assert.equal(pmu(host, Pmu.stop, counter, 1, 0).error, "alreadyStopped");
+    must(host, Pmu.start, counter, 1, 0, 0);
+    busy(host, 50);
+    assert(read(host, counter) >= value + 50n);
+  });
+
+  test("another counter than before is none either", async () => {
+    const { host, tvm } = await scene();
+    const counter = running(host);
+    host.enter(tvm);
+    firmware(host, (fid) => (fid === 2n ? { error: 0n, value: counter + 1n } : undefined));
+    host.leaveTvm();
+    firmware(host, () => undefined);
+    assert.equal(pmu(host, Pmu.stop, counter, 1, 0).error, "alreadyStopped");
+  });
+
+  test("an overflow of the last moment goes with the host, and not to the TVM", async () => {
+    const { host, tvm } = await scene();
+    const counter = running(host);
+    const { counters } = host.hart.csr;
+    firmware(host, (fid) => {
+      // The firmware's stop is where the hardware stops counting.
+      if (fid === 4n && !counters!.pending) counters!.pending = true;
+      return undefined;
+    });
+    host.enter(tvm);
+    firmware(host, () => undefined);
+    assert.equal(counters!.pending, false);
+    assert.equal(host.readCsr("sip") & LCOFI, 0n);
+    host.leaveTvm();
+    assert.equal(host.readCsr("sip") & LCOFI, LCOFI);
+    must(host, Pmu.stop, counter, 1, RESET);
+  });
+});
+
+test("an overflow wakes a host that waits for it", async () => {
+  const { host } = await scene();
+  running(host);
+  host.writeCsr("sie", LCOFI);
+  assert.deepEqual(host.perform(operations.ecall(Eid.hsm, Hsm.suspend, 0, 0, 0)), { halted: "waiting" });
+  assert.equal(host.machine.canStep(host.hart), false);
+  host.hart.csr.counters!.pending = true;
+  host.step();
+  assert.deepEqual(host.resume(), { done: { error: 0n, value: 0n } });
+  assert.equal(host.hart.csr.counters!.pending, false);
+  assert.equal(host.readCsr("sip") & LCOFI, LCOFI);
+});
+
+test("what traps and reads no counter is no read of one", async () => {
+  const { host, tvm } = await scene();
+  host.enter(tvm);
+  const counter = Number(must(host, Pmu.configMatching, 0, ALL, 0, INSTRUCTIONS, 0));
+  host.hart.csr.setRaw("vstvec", BigInt(TVM_MEMORY));
+  const csr = (0xc00 + counter) * 2 ** 20;
+  const read = csr + (2 << 12) + (5 << 7) + 0x73;
+  const trap = (bits: number): bigint => {
+    const at = host.hart.pc;
+    host.machine.trap(host.hart, 22, { stval: BigInt(bits) });
+    return host.hart.pc - at;
+  };
+  assert.equal(trap(read), 4n);
+  for (const [what, bits] of [
+    ["a load's opcode", read - 0x73 + 0x03],
+    ["a write", read - (2 << 12) + (1 << 12)],
+    ["a set of bits", read + (1 << 15)],
+    ["no counter", read - csr + 0x100 * 2 ** 20],
+  ] as const) {
+    host.hart.csr.setRaw("vscause", 0n);
+    trap(bits);
+    assert.equal(host.hart.csr.raw("vscause"), 2n, what);
+    assert.equal(host.hart.csr.raw("vstval"), BigInt(bits), what);
+    assert.equal(host.hart.pc, BigInt(TVM_MEMORY), what);
+  }
+});

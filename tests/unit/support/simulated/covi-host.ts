@@ -4,6 +4,7 @@ import { GuestDriver } from "../../../../machine/simulated/guest-driver.ts";
 import { operations } from "../../../../machine/simulated/guest-script.ts";
 import type { SbiResult } from "../../../../machine/simulated/guest-script.ts";
 import type { InterruptFile } from "../../../../machine/simulated/imsic.ts";
+import type { MachineOptions } from "../../../../machine/simulated/machine-options.ts";
 import { CoveHost, HOST_CODE, PAGE, TVM_MEMORY, TVM_MEMORY_SIZE } from "./cove-host.ts";
 import { Covh, Covi, EVERY, Eid, Hsm, errorName } from "./sbi.ts";
 import type { CoviName, SbiError } from "./sbi.ts";
@@ -24,8 +25,8 @@ export class CoviHost {
   }
 
   /** Both harts run the host, each with memory for exits; the TVM is not finalized. */
-  static async boot(door?: DoorReplacement): Promise<CoviHost> {
-    const host = await CoveHost.boot({ options: { harts: [0, 1] }, ...(door ? { door } : {}) });
+  static async boot(door?: DoorReplacement, options: Partial<MachineOptions> = {}): Promise<CoviHost> {
+    const host = await CoveHost.boot({ options: { harts: [0, 1], ...options }, ...(door ? { door } : {}) });
     const second = new GuestDriver(host.machine, 1);
     host.registerNacl();
     assert.equal(host.call(Eid.hsm, Hsm.start, 1, HOST_CODE, 0).error, 0n);
