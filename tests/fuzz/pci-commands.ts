@@ -125,10 +125,11 @@ export class PciCommands {
     for (const { offset, bytes } of pci.spec.capabilities ?? []) {
       if (offset < 0x100 && bytes[0] === 0x05) {
         const file = this.#random(4) === 0 ? this.#address() : BigInt(IMSIC);
+        const wide = (bytes[2] & 0x80) !== 0;
+        if (wide) steps.push(() => this.#write(hart, id, offset + 8, Number(file >> 32n)));
         steps.push(
           () => this.#write(hart, id, offset + 4, Number(BigInt.asUintN(32, file))),
-          () => this.#write(hart, id, offset + 8, Number(file >> 32n)),
-          () => this.#write(hart, id, offset + 12, 5 + this.#random(40), 2),
+          () => this.#write(hart, id, offset + (wide ? 12 : 8), 5 + this.#random(40), 2),
           () => this.#write(hart, id, offset + 2, 1, 2),
         );
       } else if (offset < 0x100 && bytes[0] === 0x11) {
