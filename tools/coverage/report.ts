@@ -126,6 +126,11 @@ function shareText(share: Share): string {
 
 /** Functions and branch ways that were not reached, with file and line; a function that was not reached stands for all in it. */
 export function missingLines(report: CoverageReport, all: boolean): string[] {
+  return missingPlaces(report, all).map(({ text }) => text);
+}
+
+/** The same, and what each is called whatever the line (`place`). */
+export function missingPlaces(report: CoverageReport, all: boolean): { place: string; text: string }[] {
   const functions = new Set(
     report.missing.filter(({ unit }) => unit.kind === "function").map(({ unit }) => `${unit.file} ${unit.function}`),
   );
@@ -134,6 +139,7 @@ export function missingLines(report: CoverageReport, all: boolean): string[] {
     if (unit.kind === "statement") return [];
     if (unit.kind === "branch" && functions.has(`${unit.file} ${unit.function}`)) return [];
     const what = unit.kind === "function" ? `${unit.function}: never called` : `${unit.function}: ${unit.label}`;
-    return [`${unit.file}:${unit.line}:${unit.column} ${what}${reason === undefined ? "" : `  [${reason}]`}`];
+    const text = `${unit.file}:${unit.line}:${unit.column} ${what}${reason === undefined ? "" : `  [${reason}]`}`;
+    return [{ place: `${unit.file} ${what}`, text }];
   });
 }

@@ -130,7 +130,8 @@ test("all of it is one JSON object", () => {
   assert.equal(entries.length, found.calls.size);
   const [first] = entries;
   assert(entries.some(({ name }) => name === most(found)[0]));
-  assert.equal(first.instructions, 60 + 2 * first.operations + first.zeroed + 2 * first.copied);
+  const instructions = 60 + 2 * first.operations + first.zeroed + 2 * first.copied;
+  assert(Math.abs(first.instructions - instructions) < 1, `${first.instructions} and ${instructions}`);
   assert.equal(locks.length, found.locks.size);
   assert(locks.every(({ call, machine }) => call !== undefined && machine in MACHINES));
   assert.deepEqual(stack, { entries: { trap: 1000 }, through: { "sbi/hsm.ts:hsmCall": 500 } });
