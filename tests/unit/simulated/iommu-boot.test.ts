@@ -169,6 +169,11 @@ describe("registers of an IOMMU that is a function", () => {
     host.write(DEVICE, 0x18, 0x01_01_00);
     assert.equal(host.read(0, 0, 4, 1), 0xffff_ffff);
     assert.equal(machine.pci!.at(1, 0)!.command & 7, 0);
+    // Nor in the place of one that has been counted.
+    const liar = { ...KNOWN, devfn: IOMMU_FUNCTION, fixed: keeping(PCI_WINDOW.base) };
+    const { machine: other } = await boot({ pci: [liar, { devfn: DEVICE, behind }] });
+    assert.match(other.console, NOBODY);
+    assert.doesNotMatch(other.console, /IOMMU \(PCI/);
   });
 });
 

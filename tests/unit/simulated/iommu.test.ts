@@ -1,12 +1,15 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import type { IommuOptions } from "../../../machine/simulated/iommu.ts";
+import { cells64, treeNode } from "../../../machine/simulated/device-tree-blob.ts";
+import { Iommu, type IommuOptions } from "../../../machine/simulated/iommu.ts";
 import type { MachineOptions } from "../../../machine/simulated/machine-options.ts";
 import { Csr } from "../../../machine/simulated/csr-numbers.ts";
 import type { DoorReplacement } from "../../../machine/simulated/door.ts";
+import { Machine } from "../../../machine/simulated/machine.ts";
 import { operations } from "../../../machine/simulated/guest-script.ts";
 import { ECAM_BASE, PCI_WINDOW, type PciFunctionSpec } from "../../../machine/simulated/pci.ts";
 import { CoveHost, TVM_MEMORY } from "../support/simulated/cove-host.ts";
+import { changedTree } from "../support/simulated/pci-host.ts";
 import { Covh, Eid, Sbi } from "../support/simulated/sbi.ts";
 
 /** DMA of the host's devices: it reaches what the host reaches, and only as long as the host does. */
@@ -304,6 +307,56 @@ describe("IOMMUs that do not do what they should", () => {
     assert.equal(host.machine.dma(DEVICE, page), undefined);
   });
 
+  test("two IOMMUs: a fence is complete when both have forgotten", async () => {
+    const options: Partial<MachineOptions> = { pci: DEVICES, iommu: {} };
+    const SECOND = { base: 0x0302_0000, phandle: 0x2001 };
+    const deviceTree = await changedTree(options, ({ soc, bridges }) => {
+      soc.children.push(
+        treeNode("iommu@3020000", {
+          compatible: "riscv,iommu",
+          reg: cells64(SECOND.base, 0x1000),
+          phandle: [SECOND.phandle],
+        }),
+      );
+      bridges[0].properties["iommu-map"] = [DEVICE, 0x2000, DEVICE, 1, OTHER, SECOND.phandle, OTHER, 1];
+    });
+    const machine = await Machine.create({ options, deviceTree });
+    const first = machine.iommu!;
+    const second = new Iommu({}, machine.memory);
+    machine.devices.devices.push({
+      name: "second iommu",
+      base: SECOND.base,
+      size: 0x1000,
+      read: (offset, width) => second.read(offset, width),
+      write: (offset, width, value) => second.write(offset, width, value),
+    });
+    machine.boot();
+    const host = CoveHost.on(machine);
+    assert.equal(machine.console.match(/IOMMU at 0x30[12]0000, .*devices of the host: 1$/gm)?.length, 2);
+    const tvm = host.buildTvm();
+    for (const slow of [first, second]) {
+      const page = host.take(1);
+      const remembers = (iommu: Iommu): boolean => iommu.cachedLeaves().some(({ from }) => from === BigInt(page));
+      // Away and back: it is mapped by itself then, and both know it.
+      host.must("convertPages", page, 1);
+      host.fence();
+      host.must("reclaimPages", page, 1);
+      assert.ok("hpa" in first.translate(DEVICE, BigInt(page), false));
+      assert.ok("hpa" in second.translate(OTHER, BigInt(page), false));
+      assert.ok(remembers(first) && remembers(second));
+      host.must("convertPages", page, 1);
+      slow.options.commands = "late";
+      host.must("initiateFence");
+      assert.deepEqual([remembers(first), remembers(second)], [slow === first, slow === second]);
+      host.refuses("invalidAddress", "addZeroPages", tvm.id, page, 0, 1, TARGET + (slow === first ? 0 : 0x1000));
+      slow.options.commands = "at once";
+      slow.work();
+      host.must("localFence");
+      host.must("addZeroPages", tvm.id, page, 0, 1, TARGET + (slow === first ? 0 : 0x1000));
+      assert.ok(!remembers(first) && !remembers(second));
+    }
+  });
+
   test("a look at it is short: the registers of the IOMMU are read a few hundred times between two looks at what is pending", async () => {
     let reads = 0;
     let most = 0;
@@ -371,6 +424,14 @@ describe("IOMMUs that do not do what they should", () => {
     assert.match(host.machine.console, /it is turned off, its devices have no DMA any more/);
     assert.equal(host.machine.dma(DEVICE, host.take(1), 1), undefined);
     host.must("addZeroPages", tvm.id, page, 0, 1, TARGET);
+    // Nobody asks it for anything any more, and nobody waits for it.
+    const tail = host.machine.iommu!.read(0x24, 4);
+    const back = host.take(1);
+    host.must("convertPages", back, 1);
+    host.fence();
+    host.must("reclaimPages", back, 1);
+    assert.equal(host.load(back, 8), 0n);
+    assert.equal(host.machine.iommu!.read(0x24, 4), tail);
   });
 
   test("one that takes its time to turn off holds fences back until it has", async () => {
