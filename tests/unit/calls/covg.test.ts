@@ -199,6 +199,13 @@ describe("ShareMemory, UnshareMemory", () => {
     assert.deepEqual(forwarded("shareMemory", RANGE, PAGE, Sbi.denied), { done: { error: Sbi.denied, value: 0x99n } });
     assert.equal(host.load(RANGE), 0x5ec7e7n);
     host.refusesCall("invalidParam", () => host.call(Eid.covg, Covg.unshareMemory, RANGE, PAGE), "it is confidential");
+    host.leaveTvm();
+    host.must("blockPages", tvm.id, RANGE, PAGE);
+    host.must("tvmInitiateFence", tvm.id);
+    host.refuses("invalidAddress", "removePages", tvm.id, RANGE, PAGE);
+    host.must("unblockPages", tvm.id, RANGE, PAGE);
+    host.enter(tvm);
+    assert.equal(host.load(RANGE), 0x5ec7e7n, "the host may not have it any more");
   });
 
   test("the host agrees but has not removed the pages: its run fails, and the guest waits", () => {
