@@ -28,7 +28,7 @@ export interface Result {
 const FOLDER = path.join(buildFolder, "mutants");
 const CACHE = path.join(FOLDER, "results.json");
 /** A test may take that many times as long as with counters, and some seconds, before it counts as one that never ends. */
-const PATIENCE = 1.5;
+const PATIENCE = 3;
 const PATIENCE_SECONDS = 4;
 
 interface CacheEntry {
