@@ -229,6 +229,18 @@ describe("taking memory of a TVM back while an interrupt waits", () => {
     assert.equal(host.hart.registers[10], 0n);
   });
 
+  test("the end of a share is one entry while nothing waits", () => {
+    givenUp();
+    host.must("blockPages", tvm.id, TARGET, LONG * PAGE);
+    host.must("tvmInitiateFence", tvm.id);
+    host.must("removePages", tvm.id, TARGET, LONG * PAGE);
+    host.answer(Sbi.success);
+    const from = entries;
+    host.enter(tvm);
+    assert.equal(entries - from, 1);
+    assert.equal(host.hart.registers[10], 0n);
+  });
+
   test("a page that is added behind the look keeps the share from being completed", () => {
     givenUp();
     host.must("blockPages", tvm.id, TARGET, LONG * PAGE);
