@@ -372,6 +372,28 @@ describe("a call that is under way", () => {
     assert.equal(host.must("reclaimPages", gpa, LONG), BigInt(LONG));
   });
 
+  test("is carried out before another one in the same entry while nothing waits", () => {
+    interruptWaits();
+    const gpa = host.take(LONG);
+    begin(1, "convertPages", gpa, LONG);
+    abandon();
+    interruptIsGone();
+    assert.equal(entriesOf("tsmGetInfo", host.take(1), 32), 1);
+    host.fence();
+    assert.equal(host.must("reclaimPages", gpa, LONG), BigInt(LONG));
+  });
+
+  for (const register of [2, 3, 4, 5]) {
+    test(`is another call if a${register} is another, though that means nothing`, () => {
+      interruptWaits();
+      const gpa = host.take(LONG);
+      begin(1, "convertPages", gpa, LONG, 0, 0, 0, 0);
+      abandon();
+      const others = [0, 0, 0, 0].map((_, index) => (index + 2 === register ? 1 : 0));
+      assert.equal(host.covh("convertPages", gpa, LONG, ...others).error, Sbi.invalidAddress);
+    });
+  }
+
   test("is known again by all its registers", () => {
     interruptWaits();
     const gpa = host.take(LONG);
