@@ -87,7 +87,7 @@ function callOnTvm(hart: Hart, caller: Vcpu, fid: u32): i64 {
   if (vm.inRangeCall != 0) {
     lockRelease(lockOfVm(vm));
     releaseVm(vm);
-    return afterRange(hart, caller, vm);
+    return afterRange(hart, caller);
   }
   const result = callOnLockedTvm(hart, caller, vm, fid);
   lockRelease(lockOfVm(vm));
@@ -142,5 +142,5 @@ export function tvmCpuRun(hart: Hart, caller: Vcpu): i64 {
   const vm = acquireVm(caller.vm, caller.a0);
   if (vm == null) return SBI_INVALID_PARAM;
   const answer = runTvmVcpu(hart, caller, vm, caller.a1);
-  return answer == RANGE_UNDER_WAY ? afterRange(hart, caller, vm) : answer;
+  return answer == RANGE_UNDER_WAY ? afterRange(hart, caller) : answer;
 }

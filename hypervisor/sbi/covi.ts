@@ -48,7 +48,7 @@ export function coviCall(hart: Hart, caller: Vcpu, fid: u64): i64 {
   if (vm.inRangeCall != 0 && fid != Covi.InjectExternalInterrupt) {
     lockRelease(lockOfVm(vm));
     releaseVm(vm);
-    return afterRange(hart, caller, vm);
+    return afterRange(hart, caller);
   }
   const result =
     fid == Covi.TvmAiaInit

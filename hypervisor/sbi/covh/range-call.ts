@@ -142,12 +142,11 @@ export function carryOn(hart: Hart, caller: Vcpu): i64 {
 }
 
 /**
- * Has the caller make its call again when the one on a range of `vm` that is under way is over. If that is one of its own, which it called off, it is carried on with here: nobody
- * else would. Caller holds no reference that the range call has.
+ * Has the caller make its call again when the one on a range that it has to wait for is over. If that may be one of its own, which it called off, it is carried on with
+ * here: nobody else would. Caller holds no lock, and no reference to a TVM.
  */
-export function afterRange(hart: Hart, caller: Vcpu, vm: Vm): i64 {
-  if (caller.rangeStep != RangeStep.None && caller.rangeVm == vm && carryOn(hart, caller) == SBI_PENDING)
-    return SBI_PENDING;
+export function afterRange(hart: Hart, caller: Vcpu): i64 {
+  if (caller.rangeStep != RangeStep.None && carryOn(hart, caller) == SBI_PENDING) return SBI_PENDING;
   return callAgain();
 }
 
