@@ -2,13 +2,15 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import type { TreeNode } from "../../../machine/simulated/device-tree-blob.ts";
 import { cells64, treeNode, writeDeviceTree } from "../../../machine/simulated/device-tree-blob.ts";
+import { Csr } from "../../../machine/simulated/csr-numbers.ts";
 import { machineTree } from "../../../machine/simulated/device-tree-builder.ts";
 import { MachineEnded } from "../../../machine/simulated/errors.ts";
 import { ImageSymbol } from "../../../machine/simulated/image-layout.ts";
 import { MiB, machineOptions } from "../../../machine/simulated/machine-options.ts";
 import type { MachineOptions } from "../../../machine/simulated/machine-options.ts";
 import { Machine } from "../../../machine/simulated/machine.ts";
-import { CoveHost } from "../support/simulated/cove-host.ts";
+import { CoveHost, HOST_CODE, TVM_MEMORY } from "../support/simulated/cove-host.ts";
+import { Atst, Eid, Hsm } from "../support/simulated/sbi.ts";
 
 /** Machines that boot has to refuse with the right sentence, and such as it has to get along with. */
 
@@ -75,6 +77,19 @@ describe("refused:", () => {
     ],
     ["no G-stage mode at all", /no hypervisor extension/, { gStageModes: [] }, () => {}],
     [
+      "memory in pieces",
+      /no contiguous free memory that is large enough/,
+      {},
+      (root) => {
+        // Every second 64 KiB belong to somebody, but for the place of the description and of the image.
+        const reserved = child(root, "reserved-memory");
+        for (let at = BASE + 5 * MiB; at < BASE + 31 * MiB; at += 128 * 1024) {
+          reserved.children.push(treeNode(`piece@${at.toString(16)}`, { reg: cells64(at, 64 * 1024) }));
+        }
+        modules(root, ["kernel", BASE + 31 * MiB, 0x1_0000]);
+      },
+    ],
+    [
       "a hart that the tree does not name",
       /does not name the hart that boots/,
       { harts: [0, 1] },
@@ -126,6 +141,86 @@ describe("refused:", () => {
       assert.match(machine.console, sentence);
     });
   }
+});
+
+test("refused: a host whose kernel and RAM disk leave no place for its device tree; harts that are up already stop", async () => {
+  const below = BASE - 2 * MiB;
+  const disk = new Uint8Array(2 * MiB).fill(0x33);
+  for (let span = 40 * MiB; ; span -= 2 * MiB) {
+    assert(span > 8 * MiB, "there is always a place");
+    const bytes = new Uint8Array(MiB);
+    const header = new DataView(bytes.buffer);
+    header.setUint32(16, span, true);
+    header.setUint32(56, 0x05435352, true);
+    const options: Partial<MachineOptions> = {
+      harts: [0, 1],
+      guestFiles: undefined,
+      ram: [{ base: below, size: 34 * MiB }],
+      hostImage: { base: KERNEL, bytes },
+    };
+    const deviceTree = changedTree(options, (root) => {
+      // This firmware keeps no RAM for itself.
+      child(root, "reserved-memory").children = [];
+      modules(root, ["kernel", KERNEL, bytes.length], ["ramdisk", below, disk.length]);
+    });
+    const machine = await Machine.create({ deviceTree, options, panics: true });
+    machine.memory.write(below, disk);
+    assert.throws(() => machine.boot(), MachineEnded);
+    if (!machine.console.includes("device tree")) continue;
+    assert.match(machine.console, /panic on hart 0: host RAM has no room for the host's device tree/);
+    assert.equal(machine.harts[1].state, "off");
+    return;
+  }
+});
+
+/** The firmware starts the hart only when the result is called, and says that it does at once. */
+function heldBack({ firmware, harts }: Machine, id: number): () => void {
+  const call = firmware.call.bind(firmware);
+  let start: { address: bigint; opaque: bigint } | undefined;
+  firmware.call = (hart, eid, fid, args) => {
+    if (eid !== BigInt(Eid.hsm) || fid !== 0n || args[0] !== BigInt(id)) return call(hart, eid, fid, args);
+    start = { address: args[1], opaque: args[2] };
+    return { error: 0n, value: 0n };
+  };
+  return () => {
+    assert(start, "nobody has started the hart");
+    harts[id].startPending = start;
+  };
+}
+
+test("refused: a hart without the hypervisor extension", async () => {
+  const machine = await Machine.create();
+  const [hart] = machine.harts;
+  const exists = hart.csr.exists.bind(hart.csr);
+  hart.csr.exists = (csr: number): boolean => csr !== Csr.hgatp && exists(csr);
+  assert.throws(() => machine.boot(), MachineEnded);
+  assert.match(machine.console, /no hypervisor extension/);
+});
+
+test("a build that records says so on its console, and in its measurement", async () => {
+  const boot = async (recording: boolean): Promise<{ said: string; register: string }> => {
+    const host = await CoveHost.boot({
+      door: (usual) => ({
+        imageAddress: (symbol: number) => {
+          const address = usual["imageAddress"] as unknown as (symbol: number) => bigint;
+          // The log of such a build lies behind everything else of the image.
+          return recording && symbol === ImageSymbol.recordLog ? address(ImageSymbol.end) - 4096n : address(symbol);
+        },
+      }),
+    });
+    const tvm = host.buildTvm();
+    host.must("addZeroPages", tvm.id, host.donated(1), 0, 1, TVM_MEMORY + 0x40_0000);
+    host.registerNacl();
+    host.enter(tvm);
+    const out = TVM_MEMORY + 0x40_0000;
+    assert.equal(host.call(Eid.atst, Atst.read, out, 64, 1).value, 48n);
+    const register = Array.from({ length: 48 }, (_, index) => host.load(out + index, 1).toString(16)).join(" ");
+    return { said: host.machine.console, register };
+  };
+  const [plain, recording] = [await boot(false), await boot(true)];
+  assert.doesNotMatch(plain.said, /UNSAFE/);
+  assert.match(recording.said, /UNSAFE: this build records all that it reads/);
+  assert.notEqual(recording.register, plain.register);
 });
 
 describe("images", () => {
@@ -186,6 +281,63 @@ describe("got along with:", () => {
     machine.boot();
     assert.match(machine.console, /harts up: 1/);
     assert.equal(second.state, "off");
+  });
+
+  test("a hart without the boot hart's address-space mode is left out", async () => {
+    const machine = await Machine.create({ options: { harts: [0, 1] } });
+    const [, second] = machine.harts;
+    const write = second.csr.write.bind(second.csr);
+    // satp keeps what it has if the mode does not exist.
+    second.csr.write = (csr: number, value: bigint): void => {
+      if (csr !== Csr.satp) write(csr, value);
+    };
+    machine.boot();
+    assert.match(machine.console, /hart 1 does not have the address-space mode of the boot hart: left out/);
+    assert.match(machine.console, /harts up: 1/);
+    assert.equal(second.state, "off");
+  });
+
+  test("harts that the firmware starts and that do not come: they are waited for, and left out when time is up", async () => {
+    const machine = await Machine.create({ options: { harts: [0, 1, 2] } });
+    const comes = heldBack(machine, 1);
+    machine.boot();
+    assert.doesNotMatch(machine.console, /PASS: Salus Boot/, "the boot hart waits");
+    machine.clock.advance(1_000_000_000n);
+    while (machine.harts[0].state !== "guest") machine.step(machine.harts[0]);
+    assert.match(machine.console, /hart 1 does not come up: left out/);
+    assert.match(machine.console, /harts up: 2/);
+    assert.match(machine.console, /PASS: Salus Boot 0/);
+    // It comes after all.
+    comes();
+    machine.step(machine.harts[1]);
+    assert.equal(machine.harts[1].state, "off");
+    CoveHost.on(machine).buildTvm();
+  });
+
+  test("an interrupt for a hart before there is a host", async () => {
+    const machine = await Machine.create({ options: { harts: [0, 1, 2] } });
+    const comes = heldBack(machine, 2);
+    machine.boot();
+    const [first, second] = machine.harts;
+    assert.equal(second.state, "waiting");
+    machine.imsic!.harts[1].supervisor.setPending(1);
+    machine.step(second);
+    assert.equal(second.state, "waiting", "it has nothing to do");
+    comes();
+    while (first.state !== "guest") for (const hart of machine.harts) if (machine.canStep(hart)) machine.step(hart);
+    assert.match(machine.console, /harts up: 3/);
+    const host = CoveHost.on(machine);
+    assert.equal(host.call(Eid.hsm, Hsm.start, 1, HOST_CODE, 0).error, 0n);
+  });
+
+  test("RAM below the hypervisor's", async () => {
+    const ram = [
+      { base: 0x4000_0000, size: 8 * MiB },
+      { base: BASE, size: 32 * MiB },
+    ];
+    const host = await CoveHost.boot({ options: { ram } });
+    assert.equal(host.hart.pc, BigInt(HOST_CODE), "the kernel is where the hypervisor's own RAM is");
+    host.buildTvm();
   });
 
   test("something else right behind the hypervisor's image", async () => {

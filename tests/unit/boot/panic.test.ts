@@ -218,6 +218,20 @@ describe("a backtrace", () => {
     assert.deepEqual(trace(0x240, words), ["sbi/dispatch.ts:handleEcall", "main.ts:trap", "_start"]);
   });
 
+  test("of a hart that does not know its stack yet looks at the one in the image only", () => {
+    const top = stackTop();
+    const early = (): void => {
+      machine.harts[0].record.set("stackBottom", 0);
+      writeTable(FUNCTIONS);
+      machine.memory.write64(top - 512 + 56, at(0x140));
+      machine.memory.write64(top - 512 + 88, at(0x20));
+    };
+    const from = (sp: number): string[] =>
+      frames(fails({ ...trapped(5n), sepc: at(0x240), sp: BigInt(sp) } as HypervisorFailure, early));
+    assert.deepEqual(from(top - 512), ["sbi/dispatch.ts:handleEcall", "main.ts:trap", "_start"]);
+    assert.deepEqual(from(0x8100_0000), ["sbi/dispatch.ts:handleEcall"]);
+  });
+
   test("from a function that has not made its frame, by ra", () => {
     assert.deepEqual(trace(0x200, { 24: at(0x20) }, at(0x140)), [
       "sbi/dispatch.ts:handleEcall",

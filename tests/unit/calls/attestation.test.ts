@@ -164,6 +164,18 @@ describe("measurement registers", () => {
     ["a static register by its index", "invalidParam", Eid.covg, CovgAttestation.extend, INPUT, 48, 0],
     ["no such index", "invalidParam", Eid.covg, CovgAttestation.read, OUT, 48, 8],
     ["an index beyond 32 bits", "invalidParam", Eid.covg, CovgAttestation.read, OUT, 48, 2 ** 32 + 4],
+    [
+      "certificates to a place beyond all memory",
+      "invalidAddress",
+      Eid.atst,
+      Atst.evidence,
+      0,
+      0,
+      0,
+      16,
+      2 ** 60,
+      PAGE,
+    ],
     ["an unknown function of ATST", "notSupported", Eid.atst, 4],
     ["secrets of a TVM that was promoted", "notSupported", Eid.covg, CovgAttestation.secret, OUT, PAGE],
   ] as const) {

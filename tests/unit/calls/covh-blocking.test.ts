@@ -168,6 +168,41 @@ describe("TvmPromotePage", () => {
     host.must("addZeroPages", tvm.id, page, 0, 1, TVM_MEMORY + 0x3000_0000);
   });
 
+  test("in a range that the guest gives up, and in none that is its host's", () => {
+    start();
+    const ask = (call: keyof typeof Covg): void => {
+      assert("switched" in host.perform(operations.ecall(Eid.covg, Covg[call], SPLIT, HUGE)));
+      host.runResult();
+    };
+    host.answer(Sbi.failed);
+    host.enter(tvm);
+    ask("shareMemory");
+    // The pages are still its own: they may change their size, and back.
+    blocked(SPLIT, HUGE);
+    host.must("promotePage", tvm.id, SPLIT, 1);
+    blocked(SPLIT, HUGE);
+    host.must("removePages", tvm.id, SPLIT, HUGE);
+    host.answer(Sbi.success);
+    host.enter(tvm);
+    assert.deepEqual(host.resume(), { done: { error: 0n, value: 0n } });
+    host.leaveTvm();
+    host.refuses("invalidAddress", "promotePage", tvm.id, SPLIT, 1);
+    host.enter(tvm);
+    ask("unshareMemory");
+    host.refuses("invalidAddress", "promotePage", tvm.id, SPLIT, 1);
+  });
+
+  test("small pages before a large one: both are blocked, and nothing beside them", () => {
+    start();
+    host.must("addZeroPages", tvm.id, host.donated(2), 0, 2, LARGE - 2 * PAGE);
+    blocked(LARGE - 2 * PAGE, HUGE + 2 * PAGE);
+    host.must("unblockPages", tvm.id, LARGE - 2 * PAGE, HUGE + 2 * PAGE);
+    host.refuses("invalidAddress", "unblockPages", tvm.id, LARGE - PAGE, PAGE);
+    blocked(LARGE - 2 * PAGE, HUGE + 2 * PAGE);
+    host.refuses("invalidAddress", "blockPages", tvm.id, LARGE, HUGE);
+    host.refuses("invalidAddress", "blockPages", tvm.id, LARGE - PAGE, PAGE);
+  });
+
   test("there and back again", () => {
     start();
     for (let i = 0; i < 3; i++) {
@@ -194,6 +229,23 @@ describe("TvmPromotePage", () => {
     assert.deepEqual(counts(), [free - 1, 1]);
     promote();
     assert.deepEqual(counts(), [free, 1]);
+  });
+
+  test("two that have rested serve again before a third rests", () => {
+    start();
+    const [second, third] = [SPLIT + 8 * HUGE, SPLIT + 10 * HUGE];
+    for (const gpa of [second, third]) host.must("addZeroPages", tvm.id, host.donated(512, HUGE), 0, 512, gpa);
+    for (const gpa of [SPLIT, second, third]) host.must("blockPages", tvm.id, gpa, HUGE);
+    host.must("tvmInitiateFence", tvm.id);
+    const record = host.checker.state.vms().find(({ id }) => id === tvm.id)!.record;
+    const counts = (): number[] => [record.number("freeTableCount"), record.number("retiredTableCount")];
+    const [free] = counts();
+    host.must("promotePage", tvm.id, SPLIT, 1);
+    host.must("promotePage", tvm.id, second, 1);
+    assert.deepEqual(counts(), [free, 2]);
+    host.must("tvmInitiateFence", tvm.id);
+    host.must("promotePage", tvm.id, third, 1);
+    assert.deepEqual(counts(), [free + 2, 1]);
   });
 
   refusals(() => host, "start", "promotePage", [

@@ -5,8 +5,10 @@ import { mappedPages, Permission } from "../../../machine/simulated/helper.ts";
 import { PageState } from "../../../machine/simulated/hypervisor-state.ts";
 import { HELPER_STACK_SIZE } from "../../../tools/build/modules.ts";
 import { makeCsr } from "../support/csr.ts";
-import { CoveHost, TVM_MEMORY } from "../support/simulated/cove-host.ts";
-import { Atst, Eid, errorName } from "../support/simulated/sbi.ts";
+import { GuestDriver } from "../../../machine/simulated/guest-driver.ts";
+import { operations } from "../../../machine/simulated/guest-script.ts";
+import { CoveHost, HOST_CODE, TVM_MEMORY } from "../support/simulated/cove-host.ts";
+import { Atst, Covh, Eid, Hsm, errorName } from "../support/simulated/sbi.ts";
 
 /**
  * The user-mode helper as an enemy: what its address space holds, and that whatever it does costs one error answer. Programs of the test stand in for it.
@@ -243,4 +245,87 @@ test("a host's timer that fires while the helper works for its TVM ends the run 
   host.step();
   assert(host.context.isHost, "the host is on its hart again");
   assert.equal(host.readCsr("scause"), (1n << 63n) | 5n);
+});
+
+test("a software interrupt for the host of a TVM that the helper works for comes when it has ended", async () => {
+  for (const guestFiles of [3, undefined]) {
+    const both = await CoveHost.boot({
+      options: { ram: [{ base: 0x8000_0000, size: 48 << 20 }], harts: [0, 1], guestFiles },
+    });
+    const second = new GuestDriver(both.machine, 1);
+    assert.equal(both.call(Eid.hsm, Hsm.start, 1, HOST_CODE, 0).error, 0n);
+    while (both.machine.canStep(second.hart)) second.step();
+    const tvm = both.buildTvm();
+    both.must("addZeroPages", tvm.id, both.donated(8), 0, 8, DATA);
+    both.registerNacl();
+    both.writeCsr("sie", 2);
+    both.enter(tvm);
+    csr.forEach((byte, index) => both.store(DATA + index, 1, byte));
+    both.machine.helper.program = (user) => {
+      assert.equal(second.ecall(Eid.ipi, 0, 1, 0).error, 0n);
+      // It interrupts the helper, which goes on: its host waits for the end of the request.
+      user.takeInterrupts();
+      assert.equal(user.hart.state, "helper");
+      user.call(Call.done, 1, 0);
+    };
+    const outcome = both.perform(operations.ecall(Eid.atst, Atst.evidence, DATA, csr.length, NONCE, 0, OUT, 4096));
+    both.machine.helper.program = undefined;
+    // The call was answered, and the run ended before the TVM's next instruction.
+    if ("done" in outcome) assert.equal(errorName((outcome.done as { error: bigint }).error), "invalidParam");
+    both.step();
+    assert(both.context.isHost, "the host is on its hart again");
+    assert.deepEqual(both.runResult(), { error: 0n, value: 0n });
+    assert.equal(both.readCsr("scause"), (1n << 63n) | 1n);
+    assert.equal(both.readCsr("sip") & 2n, 2n);
+    both.writeCsr("sip", 0);
+    both.enter(tvm);
+    if (!("done" in outcome)) assert("done" in both.resume());
+  }
+});
+
+test("an interrupt of another hart, through a firmware without IMSIC, lets the helper go on", async () => {
+  const plain = await CoveHost.boot({
+    options: { ram: [{ base: 0x8000_0000, size: 48 << 20 }], guestFiles: undefined },
+  });
+  const tvm = plain.buildTvm();
+  plain.must("addZeroPages", tvm.id, plain.donated(8), 0, 8, DATA);
+  plain.registerNacl();
+  plain.enter(tvm);
+  csr.forEach((byte, index) => plain.store(DATA + index, 1, byte));
+  plain.machine.helper.program = (user) => {
+    user.hart.csr.softwarePending = true;
+    user.takeInterrupts();
+    assert.equal(user.hart.csr.softwarePending, false, "it was taken");
+    user.call(Call.done, 1, 0);
+  };
+  const { error } = plain.call(Eid.atst, Atst.evidence, DATA, csr.length, NONCE, 0, OUT, 4096);
+  assert.equal(errorName(error), "invalidParam", "what the helper answered");
+});
+
+test("an answer of no bytes is one, and one whose place is gone by then is none", async () => {
+  host.restore("in the TVM");
+  assert.equal(
+    evidence((user) => user.call(Call.done, 0, 0)),
+    "success",
+  );
+  const both = await CoveHost.boot({ options: { ram: [{ base: 0x8000_0000, size: 48 << 20 }], harts: [0, 1] } });
+  const second = new GuestDriver(both.machine, 1);
+  assert.equal(both.call(Eid.hsm, Hsm.start, 1, HOST_CODE, 0).error, 0n);
+  while (both.machine.canStep(second.hart)) second.step();
+  const tvm = both.buildTvm();
+  both.must("addZeroPages", tvm.id, both.donated(8), 0, 8, DATA);
+  both.registerNacl();
+  both.enter(tvm);
+  csr.forEach((byte, index) => both.store(DATA + index, 1, byte));
+  both.machine.helper.program = (user) => {
+    // The host's other hart takes the page away while the helper works.
+    assert.equal(second.ecall(Eid.covh, Covh.blockPages, tvm.id, OUT, PAGE).error, 0n);
+    user.write(OUTPUT, Uint8Array.of(1, 2, 3));
+    user.call(Call.done, 0, 3);
+  };
+  const { error } = both.call(Eid.atst, Atst.evidence, DATA, csr.length, NONCE, 0, OUT, 4096);
+  both.machine.helper.program = undefined;
+  assert.equal(errorName(error), "invalidAddress");
+  assert.equal(second.ecall(Eid.covh, Covh.unblockPages, tvm.id, OUT, PAGE).error, 0n);
+  assert.equal(both.load(OUT), 0n, "nothing was written");
 });

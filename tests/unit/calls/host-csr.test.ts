@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { before, describe, test } from "node:test";
 import { operations } from "../../../machine/simulated/guest-script.ts";
 import { CoviHost } from "../support/simulated/covi-host.ts";
-import { Covh, Eid } from "../support/simulated/sbi.ts";
+import { Covh, Eid, Hsm } from "../support/simulated/sbi.ts";
 
 /** The hypervisor CSRs that a host has although it is in VS-mode (vm/host-csr.ts), and interrupt 12 from guest files that it watches. */
 
@@ -222,6 +222,17 @@ describe("interrupt 12", () => {
     assert.equal(host.hart.user, false);
   });
 
+  test("wakes a host that has suspended its hart", () => {
+    const { host } = at("bound");
+    watch();
+    assert.deepEqual(host.perform(operations.ecall(Eid.hsm, Hsm.suspend, 0, 0, 0)), { halted: "waiting" });
+    assert.equal(host.machine.canStep(host.hart), false);
+    raise();
+    host.step();
+    assert.equal(host.hart.state, "guest");
+    assert.equal(host.readCsr("hip"), SGEIE);
+  });
+
   test("that a host does not take is taken back while a TVM runs, whose run it ends", () => {
     const { host } = at("bound");
     watch();
@@ -304,7 +315,16 @@ describe("instructions on the host's CSRs", () => {
   });
 
   test("anything else is no instruction of the host's", () => {
-    for (const instruction of [encode(HGEIE, 1, 4, 0, 0x33), encode(HGEIE, 0, 4, 0), encode(HGEIE, 4, 4, 0)]) {
+    const SIE = 0x104;
+    const STIMECMP = 0x14d;
+    for (const instruction of [
+      encode(HGEIE, 1, 4, 0, 0x33),
+      encode(HGEIE, 0, 4, 0),
+      encode(HGEIE, 4, 4, 0),
+      // Ours to answer for only while an interrupt is offered.
+      encode(SIE, 2, 0, 10),
+      encode(STIMECMP, 2, 0, 10),
+    ]) {
       const { host } = at("new");
       host.hart.csr.setRaw("vstvec", BigInt(VECTOR));
       host.hart.registers[4] = 2n;

@@ -477,3 +477,41 @@ describe("a call that is under way", () => {
     assert.equal((answer.done as { error: bigint }).error, Sbi.invalidAddress);
   });
 });
+
+describe("another call than the one that was under way", () => {
+  for (const [what, pages, target] of [
+    ["with another number of pages", LONG - 1, TARGET],
+    ["with another target", LONG, TARGET + 4 * HUGE],
+  ] as const) {
+    test(`${what}: the first is finished, and then this one is made, in one entry if nothing waits`, () => {
+      const gpa = host.donated(LONG);
+      interruptWaits();
+      begin(1, "addZeroPages", tvm.id, gpa, 0, LONG, TARGET);
+      abandon();
+      interruptIsGone();
+      const from = entries;
+      assert.equal(
+        host.covh("addZeroPages", tvm.id, gpa, 0, pages, target).error,
+        Sbi.invalidAddress,
+        "they are given away",
+      );
+      assert.equal(entries - from, 1);
+      host.must("blockPages", tvm.id, TARGET, LONG * PAGE);
+    });
+  }
+});
+
+test("without an interrupt a long range is found empty in the entry that runs the vCPU which shares it", () => {
+  host.must("addZeroPages", tvm.id, host.donated(LONG), 0, LONG, TARGET);
+  host.enter(tvm);
+  assert("switched" in host.perform(operations.ecall(Eid.covg, Covg.shareMemory, TARGET, LONG * PAGE)));
+  host.runResult();
+  host.must("blockPages", tvm.id, TARGET, LONG * PAGE);
+  host.must("tvmInitiateFence", tvm.id);
+  host.must("removePages", tvm.id, TARGET, LONG * PAGE);
+  host.answer(Sbi.success);
+  const from = entries;
+  host.enter(tvm);
+  assert.equal(entries - from, 1);
+  assert.deepEqual(host.resume(), { done: { error: 0n, value: 0n } });
+});

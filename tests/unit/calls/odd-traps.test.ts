@@ -1,9 +1,12 @@
 import assert from "node:assert/strict";
 import { before, describe, test } from "node:test";
 import { Csr } from "../../../machine/simulated/csr-numbers.ts";
+import type { GuestDriver } from "../../../machine/simulated/guest-driver.ts";
 import { operations } from "../../../machine/simulated/guest-script.ts";
 import type { TrapInfo } from "../../../machine/simulated/hart.ts";
 import type { Instruction } from "../../../machine/simulated/instruction-encoding.ts";
+import { ECAM_BASE } from "../../../machine/simulated/pci.ts";
+import { bootPci } from "../support/simulated/pci-host.ts";
 import { CoveHost, HOST_CODE, HUGE, PAGE, TVM_MEMORY } from "../support/simulated/cove-host.ts";
 import type { Tvm } from "../support/simulated/cove-host.ts";
 import { Covg, Eid } from "../support/simulated/sbi.ts";
@@ -44,7 +47,7 @@ function trap(host: CoveHost, cause: bigint | number, info: TrapInfo = {}, instr
   return host.hart.pc;
 }
 
-const raw = (host: CoveHost, csr: keyof typeof Csr): bigint => host.hart.csr.raw(csr);
+const raw = (host: GuestDriver, csr: keyof typeof Csr): bigint => host.hart.csr.raw(csr);
 
 describe("exceptions that nobody expects", () => {
   let host: CoveHost;
@@ -354,6 +357,36 @@ describe("emulated memory", () => {
       trap(host, cause, { stval: 0x1234n, gpa: 0x4000_0000n, gva: true });
       assert.deepEqual([raw(host, "vscause"), raw(host, "vstval")], [seen, 0x1234n]);
       assert.equal(host.hart.pc, BigInt(HOST_CODE));
+    }
+  });
+
+  test("the host's access to a device that is emulated, whose instruction is gone, is made again", async () => {
+    const { host: wired } = await scene();
+    wired.restore("host");
+    const { host: pci } = await bootPci({ options: { pci: [{ devfn: 8 }] } });
+    for (const [each, gpa] of [
+      [wired, 0x0d00_0000n],
+      [pci, BigInt(ECAM_BASE) + 0x8000n],
+    ] as const) {
+      // Memory that is nobody's: another hart has given the code away.
+      each.hart.pc = 0x1000n;
+      each.machine.trap(each.hart, 21, { stval: gpa, gpa, gva: true });
+      assert.equal(each.hart.pc, 0x1000n);
+    }
+  });
+
+  test("no configuration register goes to a floating-point one", async () => {
+    const { host: pci } = await bootPci({ options: { pci: [{ devfn: 8 }] } });
+    const gpa = BigInt(ECAM_BASE) + 0x8000n;
+    for (const [cause, htinst] of [
+      [21, 0x0000_2407n],
+      [23, 0x0070_2027n],
+    ] as const) {
+      pci.hart.csr.setRaw("vstvec", BigInt(HOST_CODE));
+      pci.hart.csr.setRaw("vscause", 0n);
+      pci.machine.trap(pci.hart, cause, { stval: gpa, gpa, htinst, gva: true });
+      assert.equal(pci.hart.pc, BigInt(HOST_CODE));
+      assert.deepEqual([raw(pci, "vscause"), raw(pci, "vstval")], [2n, 0n]);
     }
   });
 

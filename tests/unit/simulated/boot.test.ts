@@ -211,6 +211,25 @@ describe("secrets and resets", () => {
     assert.equal(occurrences(host.machine), 0);
   });
 
+  test("a hart that asks for a reset while another one ends the machine just stops", async () => {
+    const host = await CoveHost.boot({ options: { harts: [0, 1] } });
+    host.machine.root.set("endingHart", host.machine.harts[1].threadPointer);
+    assert.deepEqual(host.perform(operations.ecall(Eid.srst, 0, 0, 0)), { halted: "off" });
+    assert(!host.machine.ended);
+  });
+
+  test("a reset that a hart does not stop for says so, and the next boot scrubs", async () => {
+    const { host, second } = await secondHartInTvm({});
+    second.hart.pendingInterrupt = () => undefined;
+    assert.throws(() => host.ecall(Eid.srst, 0, 0, 0), MachineEnded);
+    assert.match(host.machine.console, /a hart does not stop; the next boot will scrub all memory/);
+    const again = await Machine.create({ options: { harts: [0, 1] } });
+    again.restartKeepingMemory(host.machine);
+    again.boot();
+    assert.match(again.console, /the last run ended without scrubbing/);
+    assert.equal(occurrences(again), 0);
+  });
+
   /** Hart 1 is in a TVM that holds the secret. */
   async function secondHartInTvm(
     options: Partial<MachineOptions>,
