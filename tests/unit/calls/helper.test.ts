@@ -184,7 +184,10 @@ describe("what it may do", () => {
 describe("costs one error answer and nothing else", () => {
   const exceptions: [string, HelperProgram][] = [0, 1, 2, 3, 4, 5, 6, 7, 12, 13, 15, 18, 19].map((cause) => [
     `exception ${cause}`,
-    (user) => user.trap(cause, 0x1234n),
+    (user) => {
+      user.trap(cause, 0x1234n);
+      assert.fail("it goes on");
+    },
   ]);
   const crashes: [string, HelperProgram][] = [
     ...exceptions,
