@@ -1,6 +1,7 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { threadId } from "node:worker_threads";
+import fc from "fast-check";
 
 /**
  * Preloaded into test processes: gives every WebAssembly module the import that counters call, and writes what was counted when the
@@ -11,6 +12,8 @@ const folder = process.env["SALUS_COVERAGE_FOLDER"];
 const probes = Number(process.env["SALUS_COVERAGE_PROBES"]);
 
 if (folder !== undefined && probes > 0) {
+  // Property tests are random otherwise, and what they reach would be too.
+  fc.configureGlobal({ seed: 1 });
   const counts = new Float64Array(probes);
   const coverage = {
     hit: (probe: number): number => {

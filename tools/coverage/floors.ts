@@ -56,21 +56,15 @@ export function writeOpen(report: CoverageReport): void {
   );
 }
 
+/** So many ways may be newly missed by luck: keys are random in tests, and a busy computer makes some of them shorter. */
+const LUCK = 3;
+
 /**
  * Sentences about what is wrong: a folder below its floor, a way of a branch (or a function) that nothing reaches or explains and that is not on
  * the list of open ones, or an explanation or open way that is reached.
  */
 export function checkFloors(report: CoverageReport, floors: Floors, open: readonly string[]): string[] {
-  const below = report.folders.flatMap(({ name, figures }) => {
-    const now = percent(figures.branch);
-    const floor = floors[name] ?? floors[OTHERS];
-    if (floor === undefined) return [`tests/coverage/floors.json says nothing of ${name} (${now.toFixed(1)} %)`];
-    return now < floor ? [`${name}: ${now.toFixed(1)} % of the branches are reached, the floor is ${floor} %`] : [];
-  });
   const missing = missingPlaces(report, false);
-  const unexplained = missing
-    .filter(({ place }) => !open.includes(place))
-    .map(({ text }) => `${text}: no test reaches it, and tests/coverage/explained.json does not say why`);
   const closed = open
     .filter((each) => !missing.some(({ place }) => place === each))
     .map(
@@ -80,5 +74,28 @@ export function checkFloors(report: CoverageReport, floors: Floors, open: readon
     ({ file, function: name, unit }) =>
       `tests/coverage/explained.json explains ${file} ${name}${unit === undefined ? "" : `: ${unit}`}, which is reached or gone`,
   );
-  return [...below, ...unexplained, ...closed, ...stale];
+  return [...belowFloor(report, floors), ...newlyMissed(report, open), ...closed, ...stale];
+}
+
+/** The same as far as it is no matter of luck: what `npm test` insists on. */
+export function checkReached(report: CoverageReport, floors: Floors, open: readonly string[]): string[] {
+  const missed = newlyMissed(report, open);
+  return [...belowFloor(report, floors, LUCK), ...(missed.length > LUCK ? missed : [])];
+}
+
+/** `spare`: ways by which a folder may fall short of its floor. */
+function belowFloor(report: CoverageReport, floors: Floors, spare = 0): string[] {
+  return report.folders.flatMap(({ name, figures }) => {
+    const { reached, all } = figures.branch;
+    const now = percent({ reached: Math.min(reached + spare, all), all });
+    const floor = floors[name] ?? floors[OTHERS];
+    if (floor === undefined) return [`tests/coverage/floors.json says nothing of ${name} (${now.toFixed(1)} %)`];
+    return now < floor ? [`${name}: ${now.toFixed(1)} % of the branches are reached, the floor is ${floor} %`] : [];
+  });
+}
+
+function newlyMissed(report: CoverageReport, open: readonly string[]): string[] {
+  return missingPlaces(report, false)
+    .filter(({ place }) => !open.includes(place))
+    .map(({ text }) => `${text}: no test reaches it, and tests/coverage/explained.json does not say why`);
 }

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { instrument, presentProbes } from "../../../tools/coverage/instrument.ts";
 import type { Coverage } from "../../../tools/coverage/measure.ts";
-import { checkFloors } from "../../../tools/coverage/floors.ts";
+import { checkFloors, checkReached } from "../../../tools/coverage/floors.ts";
 import { coverageReport, folderOf, missingLines } from "../../../tools/coverage/report.ts";
 
 const SOURCE = `
@@ -104,4 +104,22 @@ test("counters that the compiler left are read from the module's text", () => {
   assert.deepEqual([...presentProbes(text)], [7]);
   assert.equal(folderOf("hypervisor/sbi/covh/block.ts"), "hypervisor/sbi");
   assert.equal(folderOf("hypervisor/main.ts"), "hypervisor");
+});
+
+test("npm test forgives what luck may change, and no more", () => {
+  const lucky = coverageReport(measurement([[2, 2], [2, 0], [1, 0], [0, 1]]), []); // prettier-ignore
+  assert.deepEqual(checkReached(lucky, { "hypervisor/memory": 100 }, []), []);
+  const poor = coverageReport(measurement([[1, 1]]), []);
+  assert(checkReached(poor, { "*": 0 }, []).every((problem) => problem.includes("no test reaches it")));
+  assert(checkReached(poor, { "*": 0 }, []).length > 3);
+  assert.equal(
+    checkReached(
+      poor,
+      { "*": 100 },
+      checkFloors(poor, { "*": 0 }, []).map((text) =>
+        text.replace(/^(\S+?):\d+:\d+ (.*): no test reaches it.*$/, "$1 $2"),
+      ),
+    ).length,
+    1,
+  );
 });
