@@ -27,8 +27,7 @@ export async function runCoverageSuite(tally: Tally): Promise<void> {
   ];
   const { reached, all } = report.all.figures.branch;
   const figure = `${percent({ reached, all }).toFixed(1)} % of ${all} branches of the hypervisor are reached`;
-  if (problems.length === 0)
-    tally.pass(`${figure}, no folder is below its floor`, seconds(), true);
+  if (problems.length === 0) tally.pass(`${figure}, no folder is below its floor`, seconds(), true);
   else tally.fail(figure, seconds(), problems.join("\n"));
 
   begin = performance.now();
