@@ -1,13 +1,14 @@
 import { csrSet, loadAcquire64, pause, read64, storeRelease64, wfi, write64 } from "./hw";
 import { SIE } from "../../hypervisor/riscv/csr";
-import { deadlineIn, hasPassed, PATIENCE, waitUntilAtLeast } from "./deadline";
+import { deadlineIn, hasPassed, PATIENCE } from "./deadline";
 import { clearSoftwareInterrupt, SIE_SOFTWARE } from "./interrupts";
 import { TestHart, thisHart } from "./records";
 import { sendIpi } from "./sbi";
 
 /**
  * Work for secondary harts: the boot hart leaves a command in the other hart's record and wakes it with a software interrupt;
- * the other hart sleeps in wfi between commands.
+ * the other hart sleeps in wfi between commands. The word `command` alone says whether a hart is idle: with a second one (a count of
+ * completed commands, say) the boot hart could see the first, post again, and take the second, when it comes, for the new command's.
  */
 
 /** Gives `target` a command. It must be idle. */
@@ -15,16 +16,6 @@ export function post(target: TestHart, command: u64, argument: u64): void {
   write64(target.address(offsetof<TestHart>("commandArgument")), argument);
   storeRelease64(target.address(offsetof<TestHart>("command")), command);
   sendIpi(1, target.id);
-}
-
-/** Number of commands that `target` has completed: pass it to `awaitCommand` after the next post. */
-export function completedCommands(target: TestHart): u64 {
-  return loadAcquire64(target.address(offsetof<TestHart>("commandsDone")));
-}
-
-/** Waits until `target` has completed more than `before` commands. False if it takes too long. */
-export function awaitCommand(target: TestHart, before: u64): bool {
-  return waitUntilAtLeast(target.address(offsetof<TestHart>("commandsDone")), before + 1);
 }
 
 /** Waits until `target` has no command any more. False if it takes too long. */
@@ -44,9 +35,8 @@ export function commandResult(target: TestHart): u64 {
 
 /** Gives `target` a command and waits for its end. Returns false if it does not answer in time. */
 export function runOn(target: TestHart, command: u64, argument: u64): bool {
-  const before = completedCommands(target);
   post(target, command, argument);
-  return awaitCommand(target, before);
+  return awaitIdle(target);
 }
 
 /** On a secondary hart: waits for the next command and returns it. */
@@ -73,5 +63,4 @@ export function completeCommand(result: u64): void {
   const hart = thisHart();
   write64(hart.address(offsetof<TestHart>("commandResult")), result);
   storeRelease64(hart.address(offsetof<TestHart>("command")), 0);
-  storeRelease64(hart.address(offsetof<TestHart>("commandsDone")), hart.commandsDone + 1);
 }

@@ -87,8 +87,6 @@ export class TestHart {
   command: u64;
   commandArgument: u64;
   commandResult: u64;
-  /** Counts completed commands. */
-  commandsDone: u64;
   /** 1 once the hart serves its mailbox. */
   online: u64;
 

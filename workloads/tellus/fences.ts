@@ -1,5 +1,5 @@
 import { tsmInitiateFence } from "../lib/covh";
-import { awaitCommand, completedCommands, post } from "../lib/mailbox";
+import { runOn } from "../lib/mailbox";
 import { check, checkSuccess } from "../lib/protocol";
 import { HartCommand } from "./commands";
 import { hartAt, hartCount } from "./state";
@@ -22,8 +22,5 @@ export function fenceOtherHarts(): bool {
 
 /** A local fence on hart `index`. */
 export function localFenceOn(index: u64): bool {
-  const hart = hartAt(index);
-  const before = completedCommands(hart);
-  post(hart, HartCommand.LocalFence, 0);
-  return awaitCommand(hart, before);
+  return runOn(hartAt(index), HartCommand.LocalFence, 0);
 }

@@ -3,7 +3,7 @@ import { ILLEGAL, RET } from "../../lib/assembler";
 import { deadlineIn, hasPassed, PATIENCE, waitUntilAtLeast } from "../../lib/deadline";
 import { allocateZeroed } from "../../lib/heap";
 import { clearSoftwareInterrupt, softwareInterruptPending } from "../../lib/interrupts";
-import { awaitCommand, commandResult, completedCommands, post, runOn } from "../../lib/mailbox";
+import { awaitIdle, commandResult, post, runOn } from "../../lib/mailbox";
 import {
   createAddressSpace,
   enterAddressSpace,
@@ -64,25 +64,19 @@ function postAll(vm: TestVm, command: u64, argument: u64): void {
   for (let index: u64 = 1; index < <u64>vm.hartCount; index++) post(vm.hart(index), command, argument);
 }
 
-/** Waits until every other vCPU has completed one more command than `before`. */
-function awaitAll(vm: TestVm, before: u64): bool {
+/** Waits until every other vCPU has completed its command. */
+function awaitAll(vm: TestVm): bool {
   let all = true;
   for (let index: u64 = 1; index < <u64>vm.hartCount; index++) {
-    if (!awaitCommand(vm.hart(index), before)) all = false;
+    if (!awaitIdle(vm.hart(index))) all = false;
   }
   return all;
 }
 
-/** Commands that the others have completed: the same number for all, for every command goes to all. */
-function commandsSoFar(vm: TestVm): u64 {
-  return vm.hartCount < 2 ? 0 : completedCommands(vm.hart(1));
-}
-
 /** Gives all a command and waits; checks that each result is `expected`. */
 function allDo(vm: TestVm, command: u64, argument: u64, expected: u64, what: string): void {
-  const before = commandsSoFar(vm);
   postAll(vm, command, argument);
-  check(awaitAll(vm, before), "every vCPU answers");
+  check(awaitAll(vm), "every vCPU answers");
   for (let index: u64 = 1; index < <u64>vm.hartCount; index++) {
     checkEqual(commandResult(vm.hart(index)), expected, what);
   }
@@ -98,10 +92,9 @@ function testMeeting(vm: TestVm): void {
   beginTest("vCPUs meet at a barrier in confidential memory");
   const count = <u64>vm.hartCount;
   const meeting = newMeeting(count);
-  const before = commandsSoFar(vm);
   postAll(vm, VcpuCommand.Meet, changetype<usize>(meeting));
   check(meet(meeting), "the others arrive");
-  check(awaitAll(vm, before), "every vCPU answers");
+  check(awaitAll(vm), "every vCPU answers");
   checkEqual(read64(meeting.at(offsetof<Meeting>("counter"))), count * MEETING_TURNS, "sum of all counts");
   endTest();
 }
@@ -111,11 +104,10 @@ function testIpi(vm: TestVm): void {
   const others = <u64>vm.hartCount - 1;
   const mask: u64 = (((<u64>1) << others) - 1) << 1;
   const meeting = newMeeting(others);
-  const before = commandsSoFar(vm);
   postAll(vm, VcpuCommand.AwaitIpi, changetype<usize>(meeting));
   check(waitUntilAtLeast(meeting.at(offsetof<Meeting>("arrived")), others), "the others wait");
   checkSuccess(sendIpi(mask, 0), "send_ipi to all others");
-  check(awaitAll(vm, before), "every vCPU answers");
+  check(awaitAll(vm), "every vCPU answers");
   for (let index: u64 = 1; index <= others; index++) {
     checkEqual(commandResult(vm.hart(index)), 1, "the interrupt arrived");
   }
