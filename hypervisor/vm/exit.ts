@@ -93,9 +93,8 @@ export function pendingInterrupts(vsie: u64, hvip: u64): u64 {
   return vsie & (hvip >> 1) & VSIE_INTERRUPTS;
 }
 
-/** The one of them that is taken first. */
+/** The one of a host's that is taken first: its external interrupts come from its file, never from hvip. */
 export function firstInterrupt(pending: u64): u64 {
-  if ((pending & (1 << IRQ_SEI)) != 0) return IRQ_SEI;
   return (pending & (1 << IRQ_SSI)) != 0 ? IRQ_SSI : IRQ_STI;
 }
 

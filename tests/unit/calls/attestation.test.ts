@@ -12,10 +12,13 @@ import {
   idOf,
   keyOfCdi,
   OID,
+  DEVELOPMENT_SEALING_CDI,
+  sealingCdiOfVm,
   sha384,
   sha512,
   words,
 } from "../support/evidence.ts";
+import { recordSize, RecordView } from "../../../machine/simulated/record-layout.ts";
 import type { SbiResult } from "../../../machine/simulated/guest-script.ts";
 import { operations } from "../../../machine/simulated/guest-script.ts";
 import { CoveHost, HOST_CODE, PAGE, TVM_MEMORY, TVM_MEMORY_SIZE } from "../support/simulated/cove-host.ts";
@@ -303,6 +306,20 @@ describe("evidence", () => {
       ids.add(new X509Certificate(certificates(chain())[0]).subject);
     }
     assert.equal(ids.size, 3);
+  });
+
+  test("both CDIs follow from the platform's and the registers, whatever lay in the hart's memory for work before", () => {
+    start();
+    const { machine } = host;
+    const work = host.hart.record.number("workPages");
+    machine.memory.bytes.fill(0xa5, work, work + 2 * PAGE);
+    chain();
+    const slots = machine.root.number("vmSlots");
+    const slot = new RecordView(machine.memory, "slot", slots + Number(tvm.id & 0xfffn) * recordSize("slot"));
+    const layer = new RecordView(machine.memory, "vm", slot.number("vm")).number("layer");
+    const all = registers();
+    const expected = [cdiOfVm(DEVELOPMENT_CDI, all), sealingCdiOfVm(DEVELOPMENT_SEALING_CDI, all)];
+    assert.deepEqual(Buffer.from(machine.memory.slice(layer, 64)), Buffer.concat(expected));
   });
 
   test("keys are derived one at a time while an interrupt waits, once", () => {

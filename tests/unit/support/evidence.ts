@@ -55,6 +55,7 @@ export function idOf(raw: Uint8Array): Buffer {
   return id;
 }
 
+export const DEVELOPMENT_SEALING_CDI = sha512(Buffer.from("Salus development root, CDI_Seal")).subarray(0, 32);
 export const DEVELOPMENT_CDI = sha512(Buffer.from("Salus development root, CDI_Attest")).subarray(0, 32);
 
 /** Attestation CDI of a VM with these registers on a platform with this CDI. */
@@ -64,6 +65,14 @@ export function cdiOfVm(platform: Uint8Array, registers: Uint8Array[], developme
   const zero = Buffer.alloc(64);
   const inputs = Buffer.concat([code, configuration, zero, Uint8Array.from([development ? 2 : 1]), zero]);
   return kdf(platform, sha512(inputs), "CDI_Attest", 32);
+}
+
+/** Its sealing CDI, given the platform's: what it is configured to on this platform is no part of it. */
+export function sealingCdiOfVm(platform: Uint8Array, registers: Uint8Array[], development = true): Buffer {
+  const zero = Buffer.alloc(64);
+  const mode = Uint8Array.from([development ? 2 : 1]);
+  const inputs = Buffer.concat([sha512(registers[0], registers[2]), sha512(registers[3]), zero, mode, zero]);
+  return kdf(platform, sha512(inputs), "CDI_Seal", 32);
 }
 
 /** An element of DER. */
