@@ -19,7 +19,8 @@ import { tvmBlockPages, tvmInitiateFence, tvmRemovePages, tvmUnblockPages } from
 import { convertPages, reclaimPages, tsmInitiateFence, tsmLocalFence } from "./covh/convert";
 import { tvmDemotePage, tvmPromotePage } from "./covh/huge-pages";
 import { tvmCpuCreate, tvmCreate, tvmDestroy, tvmFinalize } from "./covh/lifecycle";
-import { RangeStep, afterRange, carryOn, isSameCall } from "./covh/range-call";
+import { hasParkedCalls, isSameCall, takeParkedCall } from "./covh/parked-calls";
+import { RangeStep, afterRange, carryOn } from "./covh/range-call";
 import { tsmGetInfo } from "./covh/tsm-info";
 import { SBI_INVALID_PARAM, SBI_NOT_SUPPORTED, SBI_PENDING } from "./errors";
 
@@ -51,9 +52,9 @@ export const enum Covh {
 /** The host side of CoVE, EID 0x434F5648 (CoVE 0.7 §9.4). The caller's registers a0-a5 are the arguments. */
 export function covhCall(hart: Hart, caller: Vcpu, fid: u64): i64 {
   if (fid > <u64>Covh.TvmRemovePages) return SBI_NOT_SUPPORTED;
-  if (caller.rangeStep != RangeStep.None) {
+  if (hasParkedCalls(caller.vm) && takeParkedCall(caller)) {
     const result = carryOn(hart, caller);
-    if (result == SBI_PENDING || isSameCall(caller)) return result;
+    if (result == SBI_PENDING || isSameCall(caller, caller)) return result;
     // Nobody waits for two calls: this one gets an entry of its own.
     if (mustGiveWay(hart)) return callAgain();
   }

@@ -17,7 +17,8 @@ import {
   SBI_NOT_SUPPORTED,
   SBI_PENDING,
 } from "./errors";
-import { RangeStep, carryOn } from "./covh/range-call";
+import { takeOwnCall } from "./covh/parked-calls";
+import { carryOn } from "./covh/range-call";
 import { dropNaclMemory } from "./nacl";
 
 /** Function numbers of HSM. */
@@ -98,10 +99,10 @@ function canStartAt(vm: Vm, address: u64): bool {
   return (address & 1) == 0 && (vm.kind == VmKind.Tvm || translate(vm, address) != NOT_MAPPED);
 }
 
-/** hart_stop(): never returns to the caller. A call on a range that a host's vCPU has called off (covh/range-call.ts) is carried out first: nobody else would. */
+/** hart_stop(): never returns to the caller. A call on a range that a host's vCPU has parked (covh/parked-calls.ts) is carried out first: it may be nobody's any more. */
 function hartStop(hart: Hart, caller: Vcpu): i64 {
   if (caller.vm.kind == VmKind.Host) {
-    if (caller.rangeStep != RangeStep.None && carryOn(hart, caller) == SBI_PENDING) return SBI_PENDING;
+    if (takeOwnCall(caller) && carryOn(hart, caller) == SBI_PENDING) return SBI_PENDING;
     // Its next life may have another use for the memory.
     dropNaclMemory(caller);
     releaseCounters(hart, caller);

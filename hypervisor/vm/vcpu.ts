@@ -171,6 +171,9 @@ export class Vcpu {
   rangeNext: u64;
   /** The answer. */
   rangeResult: i64;
+  /** 1 while all of this is waiting for the call to be made again, and any hart may take it (sbi/covh/parked-calls.ts). */
+  rangeParked: u32;
+  reserved2: u32;
 
   /** Address of `state`, for compare-and-swap. */
   // @ts-ignore: decorator

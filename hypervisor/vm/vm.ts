@@ -20,7 +20,8 @@ export class Vm {
   lock: u32;
   /** 1 while a call adds a range of pages to it, step by step: other calls that change its address space wait (sbi/covh/range-call.ts). */
   inRangeCall: u32;
-  reserved0: u32;
+  /** Calls on ranges that its vCPUs have left half-way (sbi/covh/parked-calls.ts). */
+  parkedCalls: u32;
   /** Its entry in the VM table (vm/vm-table.ts); 0 for the host, whose entry nobody asks for. */
   tableEntry: usize;
   /** The VM that owns this one and gets its pages back; null for the host. */

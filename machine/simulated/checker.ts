@@ -116,7 +116,13 @@ export class Checker {
       throw new InvariantViolation(`VM ${vm.id} (slot ${vm.slot}): ${problem}`);
     };
     this.#checkTables(view, vm, fail);
-    if (!vm.isHost) {
+    if (vm.isHost) {
+      const parked = view.calls.filter(({ isParked }) => isParked).length;
+      const counted = vm.record.number("parkedCalls");
+      if (parked !== view.calls.length || parked !== counted) {
+        fail(`${view.calls.length} calls under way, ${parked} parked, ${counted} counted`);
+      }
+    } else {
       this.#checkStatePages(view, vm, fail);
       const running = view.vcpusOf(vm).filter((vcpu) => vcpu.number("state") === VcpuState.Running).length;
       const calls = view.calls.filter(({ target }) => target === vm.record.address).length;

@@ -198,6 +198,7 @@ export const RangeKind = {
   Destroy: 9,
 } as const;
 const TEAR_DOWN_LEAVES = 0;
+const CALL_REGISTERS = ["rangeA0", "rangeA1", "rangeA2", "rangeA3", "rangeA4", "rangeA5", "rangeA6"];
 const RANGE_STEP = fieldOffset("vcpu", "rangeStep");
 
 /** A call on a range of pages that is under way, and which pages it has in its hands. */
@@ -215,6 +216,16 @@ export class RangeCall {
   /** Slot of the VM whose vCPU makes the call. */
   get callerSlot(): number {
     return this.vcpu.follow("vm", "vm")!.number("slot");
+  }
+
+  /** Whether any vCPU of its VM may take it, as it must be while no hart executes the hypervisor. */
+  get isParked(): boolean {
+    return this.vcpu.number("rangeParked") === 1;
+  }
+
+  /** What it is made with, and known again by: a0-a6. */
+  get registers(): bigint[] {
+    return CALL_REGISTERS.map((field) => this.vcpu.word(field));
   }
 
   /** Address of the record of the TVM that it holds a reference of, 0 if none. */

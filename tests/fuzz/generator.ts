@@ -85,6 +85,8 @@ export class Generator {
       plan.unshift(...this.#pci.next(hart));
       return plan.shift()?.();
     }
+    const left = this.observer.parkedCalls();
+    if (left.length > 0 && this.#chance(3)) return makeAgain(hart, this.#pick(left));
     if (plan.length > 0 && !this.#chance(5)) return plan.shift()!();
     if (this.#chance(60)) {
       const page = this.#pages.gpa(SNAPSHOT_PAGE + hart.index);
@@ -479,4 +481,9 @@ export class Generator {
 
 function guest(tvm: TvmView): Value {
   return `guest ${tvm.number}`;
+}
+
+/** A call that has made way for an interrupt, on whichever hart its thread is by now. */
+function makeAgain(hart: Hart, [a0, a1, a2, a3, a4, a5, a6]: bigint[]): Command {
+  return { hart: hart.index, do: "call", eid: Eid.covh, fid: Number(a6), args: [a0, a1, a2, a3, a4, a5] };
 }

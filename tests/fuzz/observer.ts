@@ -106,6 +106,12 @@ export class Observer {
     this.#records = Uint32Array.from({ length: this.pages }, (_, page) => found[page] ?? 0);
   }
 
+  /** Calls of the host that have made way for an interrupt: the registers that they are known again by, a0-a6. */
+  parkedCalls(): bigint[][] {
+    if (this.#host.number("parkedCalls") === 0) return [];
+    return this.world.full.state.rangeCalls().map((call) => call.registers);
+  }
+
   // ---- pages
 
   /** State of page `page` of the host's memory, -1 if nothing is there. */

@@ -15,6 +15,7 @@ import { Eid, Hsm } from "../unit/support/simulated/sbi.ts";
 import { DeviceScene } from "./device-scene.ts";
 import { FileScene } from "./file-scene.ts";
 import { PageScene } from "./page-scene.ts";
+import { ParkedScene } from "./parked-scene.ts";
 import type { Scene, ScenePlan } from "./scene.ts";
 
 /**
@@ -22,7 +23,12 @@ import type { Scene, ScenePlan } from "./scene.ts";
  * are is the scene's. Everything follows from the seed.
  */
 
-export const SCENES = { pages: PageScene, files: FileScene, devices: DeviceScene } satisfies Record<string, ScenePlan>;
+export const SCENES = {
+  pages: PageScene,
+  files: FileScene,
+  devices: DeviceScene,
+  parked: ParkedScene,
+} satisfies Record<string, ScenePlan>;
 export type SceneName = keyof typeof SCENES;
 
 export interface RaceSetup {

@@ -28,6 +28,7 @@ import { freeSlot, releaseVm } from "../../vm/vm-table";
 import { mustGiveWay } from "../../vm/wait";
 import { SBI_FAILED, SBI_INVALID_ADDRESS, SBI_PENDING } from "../errors";
 import { Pass, REFUSED, passPart } from "./block-pass";
+import { parkCall, takeOwnCall } from "./parked-calls";
 import { RangeKind, performBatch } from "./range-perform";
 
 /**
@@ -45,8 +46,8 @@ import { RangeKind, performBatch } from "./range-perform";
  * Target looks whether the places in the TVM are empty and its tables suffice (memory/target-range.ts). Claim takes the pages that change hands, Pin holds those that are read or shared; either can fail, and is then undone. Perform cannot fail.
  * Refresh, after pages came back, has the IOMMUs forget that nothing was there, and looks a few times whether they have.
  *
- * Between batches a pending interrupt wins: the call stays in the vCPU's record (Vcpu.range...), sepc stays at the ecall, and making the call
- * again goes on with it. If the vCPU makes another COVH call instead, this one is carried out first and its answer is lost.
+ * Between batches a pending interrupt wins: the call is parked in the vCPU's record (parked-calls.ts), sepc stays at the ecall, and making the call
+ * again, on any hart, goes on with it. If the vCPU makes another COVH call instead, this one is carried out first and its answer is lost.
  * Meanwhile the claimed pages are nobody's, and the TVM (inRangeCall) lets no other call change its address space: the checks that were made
  * stay true. A call that claims one batch does it in one go.
  */
@@ -108,27 +109,22 @@ function firstStep(kind: u32): RangeStep {
   return kind == RangeKind.SharedPages ? RangeStep.Pin : RangeStep.Claim;
 }
 
-/** Whether the caller's registers hold the call that was under way. */
-export function isSameCall(caller: Vcpu): bool {
-  if (caller.a0 != caller.rangeA0 || caller.a1 != caller.rangeA1 || caller.a2 != caller.rangeA2) return false;
-  if (caller.a3 != caller.rangeA3 || caller.a4 != caller.rangeA4 || caller.a5 != caller.rangeA5) return false;
-  return caller.a6 == caller.rangeA6;
-}
-
 /**
- * Goes on with the call of `caller`, which is current, until it is over: returns its answer; or until somebody waits: SBI_PENDING. Takes the
- * locks of the TVM and of the caller's VM for parts of a batch.
+ * Goes on with the call of `caller`, which is current and has not parked it, until it is over: returns its answer; or until somebody waits: SBI_PENDING, and it is
+ * parked. Takes the locks of the TVM and of the caller's VM for parts of a batch.
  */
 export function carryOn(hart: Hart, caller: Vcpu): i64 {
-  // Measuring a page is as much work as anything else is for a batch. What is one batch is done in one go, though blocking has up to four passes: a host
-  // whose threads may go on with a call on another hart can rely on it.
+  // Measuring a page is as much work as anything else is for a batch. What is one batch is done in one go, though blocking has up to four passes.
   const unit: u64 = caller.rangeKind == RangeKind.MeasuredPages ? 1 : BATCH;
   const long = caller.rangePages > unit || caller.rangeKind == RangeKind.Destroy;
   while (true) {
     stepOn(hart, caller);
     if (caller.rangeStep == RangeStep.None) break;
     const looked = caller.rangeStep == RangeStep.Refresh && caller.rangeDone != 0;
-    if ((long || looked) && mustGiveWay(hart)) return callAgain();
+    if ((long || looked) && mustGiveWay(hart)) {
+      parkCall(caller);
+      return callAgain();
+    }
   }
   const vm = caller.rangeVm;
   if (vm != null) {
@@ -146,7 +142,7 @@ export function carryOn(hart: Hart, caller: Vcpu): i64 {
  * here: nobody else would. Caller holds no lock, and no reference to a TVM.
  */
 export function afterRange(hart: Hart, caller: Vcpu): i64 {
-  if (caller.rangeStep != RangeStep.None && carryOn(hart, caller) == SBI_PENDING) return SBI_PENDING;
+  if (takeOwnCall(caller) && carryOn(hart, caller) == SBI_PENDING) return SBI_PENDING;
   return callAgain();
 }
 

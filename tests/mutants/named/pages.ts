@@ -277,10 +277,35 @@ export const PAGE_FAULTS: NamedFault[] = [
   {
     id: "range-call-forgotten",
     file: "sbi/covh",
-    from: "  if (caller.rangeStep != RangeStep.None) {\n    const result",
-    to: "  if (false) {\n    const result",
+    from: "hasParkedCalls(caller.vm) && takeParkedCall(caller)",
+    to: "false",
     description: "a call that made way for an interrupt begins anew, with its pages still claimed",
     caughtBy: "tests of long ranges",
+  },
+  {
+    id: "parked-call-lost",
+    file: "sbi/covh/parked-calls",
+    from: "unpark(vm, isParked(caller) ? caller : from)",
+    to: "unpark(vm, from)",
+    description:
+      "two threads that have changed harts in the middle of a call each: the second of them begins anew, with its pages still claimed",
+    caughtBy: "tests of long ranges, checker",
+  },
+  {
+    id: "parked-call-of-another",
+    file: "sbi/covh/parked-calls",
+    from: "isParked(vcpu) && isSameCall(caller, vcpu)",
+    to: "isParked(vcpu)",
+    description: "a call takes another hart's that it finds half-way",
+    caughtBy: "tests of long ranges",
+  },
+  {
+    id: "parked-call-taken-twice",
+    file: "sbi/covh/parked-calls",
+    from: "const found = isParked(from) && isSameCall(caller, from);",
+    to: "const found = isSameCall(caller, from);",
+    description: "a hart takes a call that its own vCPU has gone on with meanwhile",
+    caughtBy: "races",
   },
   {
     id: "undo-stops-half-way",

@@ -186,7 +186,7 @@ describe("taking memory of a TVM back while an interrupt waits", () => {
     assert.equal(entriesOf("removePages", tvm.id, TARGET, LONG * PAGE), 1);
   });
 
-  test("a call on no more than a batch is done in one go, so that a host may go on with it on any hart", () => {
+  test("a call on no more than a batch is done in one go", () => {
     givenUp();
     interruptWaits();
     assert.equal(entriesOf("blockPages", tvm.id, TARGET, BATCH * PAGE), 1);
@@ -302,7 +302,8 @@ describe("taking memory of a TVM back while an interrupt waits", () => {
     for (const steps of [1, 3, 5]) {
       if (steps === 1) begin(steps, "tvmDestroy", early.id);
       else for (let i = 0; i < 2; i++) host.machine.step(host.hart);
-      assert.equal(second.ecall(Eid.covh, Covh.tvmDestroy, early.id).error, Sbi.invalidParam);
+      // Not the call that is under way: a1 is another.
+      assert.equal(second.ecall(Eid.covh, Covh.tvmDestroy, early.id, steps).error, Sbi.invalidParam);
       assert.equal(second.ecall(Eid.covh, Covh.cpuRun, early.id, 0).error, Sbi.invalidParam);
     }
     assert.equal(host.context.ending, undefined, "the call is not over yet");
@@ -476,6 +477,89 @@ describe("a call that is under way", () => {
     assert("done" in answer);
     assert.equal((answer.done as { error: bigint }).error, Sbi.invalidAddress);
   });
+});
+
+describe("a call whose thread the host has moved to another hart", () => {
+  /** A call of the second hart: what it answers, and the entries that it takes. */
+  function onSecond(name: CovhName, ...args: (number | bigint)[]): { error: bigint; value: bigint; entries: number } {
+    const from = entries;
+    const result = second.ecall(Eid.covh, Covh[name], ...args);
+    return { error: result.error, value: result.value, entries: entries - from };
+  }
+
+  test("goes on there, and the first hart has none any more", () => {
+    interruptWaits();
+    const gpa = host.take(LONG);
+    begin(4, "convertPages", gpa, LONG, 0, 0, 0, 0);
+    abandon();
+    interruptIsGone();
+    assert.deepEqual(onSecond("convertPages", gpa, LONG, 0, 0, 0, 0), { error: 0n, value: BigInt(LONG), entries: 1 });
+    host.refuses("invalidAddress", "convertPages", gpa, LONG, 0, 0, 0, 0);
+    host.fence();
+    assert.equal(second.ecall(Eid.covh, Covh.localFence).error, Sbi.success);
+    assert.equal(host.must("reclaimPages", gpa, LONG), BigInt(LONG));
+  });
+
+  test("makes way there too, and can come back", () => {
+    interruptWaits();
+    const zero = host.donated(LONG);
+    const call = [tvm.id, zero, 0, LONG, TARGET, 0] as const;
+    begin(2, "addZeroPages", ...call);
+    abandon();
+    second.writeCsr("sie", SOFTWARE);
+    second.writeCsr("sip", SOFTWARE);
+    host.machine.begin(second.hart, operations.ecall(Eid.covh, Covh.addZeroPages, ...call));
+    for (let i = 0; i < 2; i++) second.step();
+    assert.equal(second.context.ending, undefined, "the call is not over yet");
+    second.context.pending = undefined;
+    // Seven batches, of which four are done.
+    assert.equal(entriesOf("addZeroPages", ...call), 3);
+    interruptIsGone();
+    host.enter(tvm);
+    assert.equal(host.load(TARGET + (LONG - 1) * PAGE), 0n);
+  });
+
+  test("changes places with the one whose thread came the other way", () => {
+    interruptWaits();
+    const [mine, theirs] = [host.take(LONG), host.take(LONG)];
+    begin(1, "convertPages", mine, LONG, 0, 0, 0, 0);
+    abandon();
+    second.writeCsr("sie", SOFTWARE);
+    second.writeCsr("sip", SOFTWARE);
+    host.machine.begin(second.hart, operations.ecall(Eid.covh, Covh.convertPages, theirs, LONG, 0, 0, 0, 0));
+    for (let i = 0; i < 2; i++) second.step();
+    second.context.pending = undefined;
+    // Six batches each: one was done of this one's and two of the other's.
+    assert.deepEqual(onSecond("convertPages", mine, LONG, 0, 0, 0, 0), { error: 0n, value: BigInt(LONG), entries: 5 });
+    assert.equal(entriesOf("convertPages", theirs, LONG, 0, 0, 0, 0), 4);
+  });
+
+  test("is destruction", () => {
+    const early = host.buildTvm({ tables: 40 });
+    const pages = host.donated(LONG);
+    host.must("addZeroPages", early.id, pages, 0, LONG, TARGET);
+    interruptWaits();
+    begin(2, "tvmDestroy", early.id, 0, 0, 0, 0, 0);
+    abandon();
+    assert.equal(onSecond("tvmDestroy", early.id, 0, 0, 0, 0, 0).error, Sbi.success);
+    host.refuses("invalidParam", "tvmDestroy", early.id, 0, 0, 0, 0, 0);
+    interruptIsGone();
+    assert.equal(host.must("reclaimPages", pages, LONG), BigInt(LONG));
+  });
+
+  for (const register of [1, 2, 3, 4, 5]) {
+    test(`is known by a${register} too: another call there has no part in it`, () => {
+      interruptWaits();
+      const gpa = host.take(LONG);
+      const call = [gpa, LONG, 0, 0, 0, 0];
+      begin(4, "convertPages", ...call);
+      abandon();
+      const other = call.map((word, index) => (index === register ? word + 1 : word));
+      assert.equal(onSecond("convertPages", ...other).error, Sbi.invalidAddress);
+      assert.equal(onSecond("reclaimPages", ...call).error, Sbi.invalidAddress);
+      assert.equal(entriesOf("convertPages", ...call), 2);
+    });
+  }
 });
 
 describe("another call than the one that was under way", () => {

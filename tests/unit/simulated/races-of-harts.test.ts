@@ -8,7 +8,7 @@ import type { SceneName } from "../../races/world.ts";
  * `salus coverage`, and faults of it are noticed by `salus mutants`. tests/unit/races plays the same with the checked flavour.
  */
 
-const SEEDS: Record<SceneName, number> = { pages: 60, files: 40, devices: 15 };
+const SEEDS: Record<SceneName, number> = { pages: 60, files: 40, devices: 15, parked: 10 };
 
 describe("harts that race", () => {
   for (const scene of Object.keys(SCENES) as SceneName[]) {
