@@ -35,7 +35,8 @@ export function allowInterrupt(root: Root, vcpu: Vcpu, identity: u64, allowed: b
   else if (allowed) state.allow(identity);
   else state.deny(identity);
   lockRelease(lock);
-  if (!files && !allowed) csrClear(HVIP, VSEIP);
+  // Of a vCPU with a file it is never set.
+  if (!allowed) csrClear(HVIP, VSEIP);
   return 0;
 }
 

@@ -121,6 +121,11 @@ export class CsrFile {
     return supervisor | guest;
   }
 
+  /** What ends a wfi: every interrupt that is enabled, also one that is delegated (Privileged 3.3.3). */
+  pendingForWait(): bigint {
+    return this.pendingForHypervisor() | (this.hypervisorPending() & this.raw("hie"));
+  }
+
   /** Interrupts that VS-mode takes itself if vsstatus.SIE lets it (bits of hip; the overflow interrupt at its own). */
   pendingForGuest(): bigint {
     const local = this.raw("hvip") & this.raw("hvien") & this.raw("vsie") & LCOFI;

@@ -164,7 +164,7 @@ export class Hart {
 
   /** The first interrupt, in the order of the specification, that HS-mode takes now; undefined if there is none. */
   pendingInterrupt(): number | undefined {
-    const pending = this.csr.pendingForHypervisor();
+    const pending = this.state === "waiting" ? this.csr.pendingForWait() : this.csr.pendingForHypervisor();
     if (pending === 0n) return undefined;
     return INTERRUPT_ORDER.find((irq) => (pending & bit(irq)) !== 0n);
   }

@@ -115,7 +115,7 @@ export class OperationExecutor {
     if ((hart.csr.raw("hstatus") & (1n << 21n)) !== 0n || hart.user) {
       return this.#raise(hart, Cause.virtualInstruction, BigInt(WFI.bits));
     }
-    const wakes = hart.csr.pendingForHypervisor() | (hart.csr.hypervisorPending() & hart.csr.raw("hie"));
+    const wakes = hart.csr.pendingForWait();
     return wakes === 0n ? "sleeping" : { done: undefined };
   }
 

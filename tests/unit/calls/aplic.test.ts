@@ -162,9 +162,10 @@ describe("registers of the APLIC", () => {
   test("genmsi reaches the host's files only", async () => {
     const wired = await WiredHost.boot();
     wired.write(GENMSI, (1 << 18) | 9);
-    assert.deepEqual(wired.pending, { "1.1": [9] });
+    wired.write(GENMSI, (1 << 18) | 255);
+    assert.deepEqual(wired.pending, { "1.1": [9, 255] }, "the last identity of a file");
     for (const value of [(2 << 18) | 9, 256, 2047]) wired.write(GENMSI, value);
-    assert.deepEqual(wired.pending, { "1.1": [9] });
+    assert.deepEqual(wired.pending, { "1.1": [9, 255] });
   });
 
   test("have 32 bits: other accesses are access faults", async () => {

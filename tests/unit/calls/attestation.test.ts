@@ -312,8 +312,13 @@ describe("evidence", () => {
     start();
     const { machine } = host;
     const work = host.hart.record.number("workPages");
-    machine.memory.bytes.fill(0xa5, work, work + 2 * PAGE);
+    // Those that the cryptography uses, and what lies on either side: a stack, which nobody uses here, and the last page for work.
+    machine.memory.bytes.fill(0xa5, work - PAGE, work + 3 * PAGE);
+    const around = (): Buffer[] =>
+      [work - PAGE, work + 2 * PAGE].map((at) => Buffer.from(machine.memory.slice(at, PAGE)));
+    const before = around();
     chain();
+    assert.deepEqual(around(), before);
     const slots = machine.root.number("vmSlots");
     const slot = new RecordView(machine.memory, "slot", slots + Number(tvm.id & 0xfffn) * recordSize("slot"));
     const layer = new RecordView(machine.memory, "vm", slot.number("vm")).number("layer");

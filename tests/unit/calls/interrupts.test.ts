@@ -14,18 +14,26 @@ import { Covg, EVERY, Eid, Hsm, Sbi } from "../support/simulated/sbi.ts";
 const EXTERNAL = (1n << 63n) + 9n;
 const TARGET = TVM_MEMORY + 0x10_0000;
 const MMIO = 0x1000_0000;
+const SOFTWARE_INTERRUPT = BigInt(enumValues("vm/vcpu", "VcpuMessage")["SoftwareInterrupt"]);
+const RUNNING = enumValues("vm/vcpu", "VcpuState")["Running"];
 
 let host: CoveHost;
 let second: GuestDriver;
 let tvm: Tvm;
 /** Happens right before a hart stores the state of a vCPU that it lets go of: what another hart does at that moment. */
 let beforeLetGo: ((state: number) => void) | undefined;
+/** Happens right before a hart makes the state of its host's vCPU Running. */
+let beforeRunning: ((state: number) => void) | undefined;
 
 before(async () => {
   const door: DoorReplacement = (usual) => ({
     storeRelease32: (at: bigint, value: number): unknown => {
       beforeLetGo?.(Number(at));
       return usual["storeRelease32"](at as never, value as never);
+    },
+    write32: (at: bigint, value: number): unknown => {
+      if (beforeRunning && value === RUNNING) beforeRunning(Number(at));
+      return usual["write32"](at as never, value as never);
     },
   });
   host = await CoveHost.boot({ options: { harts: [0, 1] }, door });
@@ -167,7 +175,6 @@ test("a TVM vCPU that is sent a software interrupt while it leaves with a wfi is
     .vms()
     .find(({ id }) => id === tvm.id)!
     .vcpus();
-  const SOFTWARE_INTERRUPT = BigInt(enumValues("vm/vcpu", "VcpuMessage")["SoftwareInterrupt"]);
   beforeLetGo = (at) => {
     // The sender posts, and finds the vCPU running still.
     if (at === vcpu.address + fieldOffset("vcpu", "state")) vcpu.set("messages", SOFTWARE_INTERRUPT);
@@ -182,6 +189,29 @@ test("a TVM vCPU that is sent a software interrupt while it leaves with a wfi is
   host.enter(tvm);
   assert("done" in host.resume());
   assert.equal(host.readCsr("sip"), 2n);
+});
+
+test("a host vCPU that is sent an interrupt while its timer wakes it has got it when it goes on", () => {
+  start();
+  const state = host.hart.record.number("vcpu") + fieldOffset("vcpu", "state");
+  const messages = host.hart.record.number("vcpu") + fieldOffset("vcpu", "messages");
+  host.writeCsr("sie", 1 << 5);
+  host.writeCsr("stimecmp", host.machine.clock.now + 1000n);
+  assert.deepEqual(host.perform(operations.ecall(Eid.hsm, Hsm.suspend, 0)), { halted: "waiting" });
+  host.machine.clock.advance(2000n);
+  let sent = 0;
+  beforeRunning = (at) => {
+    // The sender posts, and finds the vCPU asleep still.
+    if (at === state && sent++ === 0) host.machine.memory.write64(messages, SOFTWARE_INTERRUPT);
+  };
+  try {
+    host.step();
+  } finally {
+    beforeRunning = undefined;
+  }
+  assert.equal(sent, 1);
+  assert.deepEqual(host.resume(), { done: { error: 0n, value: 0n } });
+  assert.equal(host.readCsr("sip") & 2n, 2n);
 });
 
 test("an interrupt that nobody asked for is turned off, not taken for ever", () => {
