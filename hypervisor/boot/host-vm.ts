@@ -183,7 +183,7 @@ export function placeHostTree(layout: HostLayout, size: u64): u64 {
 function isClear(layout: HostLayout, start: u64, end: u64): bool {
   const kernelBytes = maximum(layout.kernelSize, layout.kernelSpan);
   if (start < layout.kernelGpa + kernelBytes && end > layout.kernelGpa) return false;
-  if (layout.initrdSize == 0) return true;
+  // Where there is none its place is 0, and as long.
   return end <= layout.initrdGpa || start >= alignUp(layout.initrdGpa + layout.initrdSize, PAGE_SIZE);
 }
 

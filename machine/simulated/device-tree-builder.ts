@@ -3,7 +3,7 @@ import { cells64, treeNode, writeDeviceTree } from "./device-tree-blob.ts";
 import type { Imsic } from "./imsic.ts";
 import { GROUP_SHIFT } from "./imsic.ts";
 import type { Iommu } from "./iommu.ts";
-import { IOMMU_REGISTERS, PLATFORM_IOMMU } from "./iommu.ts";
+import { IOMMU_REGISTERS } from "./iommu.ts";
 import type { MachineOptions } from "./machine-options.ts";
 import type { PciHost } from "./pci.ts";
 import { PCI_IO_WINDOW } from "./pci.ts";
@@ -198,7 +198,7 @@ function soc(options: MachineOptions, imsic: Imsic | undefined, bridges: PciHost
       }),
     );
   }
-  if (iommu && iommu.options.function === undefined) children.push(platformIommu());
+  if (iommu && iommu.options.function === undefined) children.push(platformIommu(iommu));
   for (const bridge of bridges) children.push(pciBridge(bridge, iommu));
   return treeNode(
     "soc",
@@ -209,10 +209,10 @@ function soc(options: MachineOptions, imsic: Imsic | undefined, bridges: PciHost
 
 const IOMMU_PHANDLE = 0x2000;
 
-function platformIommu(): TreeNode {
-  return treeNode(`iommu@${PLATFORM_IOMMU.toString(16)}`, {
+function platformIommu({ base }: Iommu): TreeNode {
+  return treeNode(`iommu@${base.toString(16)}`, {
     compatible: "riscv,iommu",
-    reg: cells64(PLATFORM_IOMMU, IOMMU_REGISTERS),
+    reg: cells64(base, IOMMU_REGISTERS),
     "#iommu-cells": [1],
     phandle: [IOMMU_PHANDLE],
   });

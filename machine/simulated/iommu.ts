@@ -11,6 +11,8 @@ import type { CachedLeaf } from "./tlb.ts";
 export interface IommuOptions {
   /** Requester id of the PCI function that it is; undefined: a platform device at PLATFORM_IOMMU. */
   function?: number;
+  /** Where a platform device has its registers; undefined: at PLATFORM_IOMMU. */
+  base?: number;
   /** BARs and capabilities of the function; undefined: one 64-bit BAR with its registers, which are in BAR 0 anyway, and no capability. */
   bars?: PciBarSpec[];
   capabilities?: PciCapabilitySpec[];
@@ -78,7 +80,7 @@ export type DmaResult = { hpa: number } | { cause: number };
 
 export class Iommu implements Device {
   readonly name = "iommu";
-  readonly base = PLATFORM_IOMMU;
+  readonly base: number;
   readonly size = IOMMU_REGISTERS;
   readonly options: IommuOptions;
   /** Sends a message: the IOMMU's interrupt. */
@@ -97,6 +99,7 @@ export class Iommu implements Device {
 
   constructor(options: IommuOptions, memory: PhysicalMemory) {
     this.options = { ...options };
+    this.base = options.base ?? PLATFORM_IOMMU;
     this.#memory = memory;
     const modes = options.gStageModes ?? ["sv39", "sv48"];
     let capabilities = BigInt(options.version ?? 0x10) | (options.extended ? 1n << 22n : 0n);

@@ -17,6 +17,13 @@ const module = await compileModule({
     export function listHas(fdt: usize, node: u32): bool {
       return reader.propertyHas(fdt, reader.findProperty(fdt, node, "compatible"), "device");
     }
+    export function writeEmpty(buffer: usize, capacity: u64): i64 {
+      const tree = writer.beginTree(buffer, capacity);
+      writer.beginNode(tree, "");
+      for (let i = 0; i < 100; i++) writer.putEmpty(tree, "abc");
+      writer.endNode(tree);
+      return writer.finishTree(tree, capacity);
+    }
     export function writeSample(buffer: usize, capacity: u64, from: usize): i64 {
       const tree = writer.beginTree(buffer, capacity);
       writer.beginNode(tree, "");
@@ -369,6 +376,16 @@ test("the writer's tree reads back as what was written", () => {
     .filter(Boolean);
   assert.deepEqual(strings.toSorted(), [...new Set(strings)].toSorted());
   assert.ok(machine.get(BUFFER + size, 2048 - size).every((byte) => byte === 0));
+});
+
+test("a tree fits where there is room for the padding of one more string", () => {
+  machine.allow({ start: BUFFER, size: 2048 });
+  const write = (capacity: number): bigint => calls.writeEmpty(BigInt(BUFFER), BigInt(capacity));
+  const size = Number(write(2048));
+  let capacity = size;
+  while (write(capacity) === -1n) capacity++;
+  // The writer's own record, which lies at the end meanwhile, has 32.
+  assert.equal(capacity, size + 32 + 4);
 });
 
 test("a tree that does not fit fails and stays inside its buffer", () => {

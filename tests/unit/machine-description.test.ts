@@ -257,11 +257,15 @@ test("UART: through stdout-path, an alias, or the first that can be driven", () 
   const uart = (name: string, base: bigint, properties = {}) =>
     node(name, { compatible: ["x", "ns16550a"], reg: cells64(base, 0x100n), ...properties });
   const devices = [uart("serial@20000000", 0x2000_0000n), uart("serial@30000000", 0x3000_0000n, { "reg-shift": [2] })];
-  const at = (stdout: string) => sample({ devices, chosen: { "stdout-path": stdout } }).machine.uart;
+  const aliases = { serial1: "/soc/serial@20000000" };
+  const at = (stdout: string) => sample({ devices, aliases, chosen: { "stdout-path": stdout } }).machine.uart;
   assert.equal(at("/soc/serial@20000000"), 0x2000_0000n);
   assert.equal(at("/soc/serial@20000000:115200n8"), 0x2000_0000n);
   assert.equal(at("serial0"), 0x1000_0000n);
   assert.equal(at("serial0:9600"), 0x1000_0000n);
+  assert.equal(at("serial1"), 0x2000_0000n);
+  assert.equal(at("serial1:9600"), 0x2000_0000n);
+  assert.equal(at("//soc//serial@20000000"), 0x2000_0000n);
   for (const odd of ["/soc/serial@30000000", "nothing", "", ":", "/", "//", "/soc/none", "serial00"]) {
     assert.equal(at(odd), 0x1000_0000n, odd);
   }

@@ -251,6 +251,18 @@ test("256 MiB: kernel and initrd close together, initrd at the very top", () => 
   }
 });
 
+test("an initrd that has to move goes right behind the kernel if that is all the room there is", () => {
+  // 12 MiB of 64 are kept: the kernel ends 26 MiB after the host's first byte, and 26 more are left.
+  const machine = virtMachine(64 * MiB, span(BASE + 12 * MiB, 24 * MiB), span(BASE + 38 * MiB, 26 * MiB));
+  machine.busy = [];
+  const layout = planLayout(machine);
+  assert.equal(layout.error, LayoutError.None);
+  checkLayout(machine, layout);
+  assert.deepEqual([layout.kernelGpa, layout.initrdGpa], [BASE + 2 * MiB, BASE + 26 * MiB]);
+  machine.kernel.end += 1;
+  assert.equal(planLayout(machine).error, LayoutError.NoRoomForInitrd);
+});
+
 test("two NUMA nodes whose ranges touch: the kernel comes from the second node", () => {
   const machine = virtMachine(1024 * MiB, span(0xc020_0000, 30 * MiB), span(0xc800_0000, 50 * MiB));
   machine.ram.push({ start: 0xc000_0000, end: 0x1_0000_0000 });

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { buildFdt, cells64, node } from "../support/fdt.ts";
+import { buildFdt, cells64, node, type FdtNode } from "../support/fdt.ts";
 import { Machine } from "../support/machine.ts";
 import { compileModule, TEST_MEMORY } from "../support/module.ts";
 import { sampleRoot } from "../support/trees.ts";
@@ -50,7 +50,10 @@ const OWN_COUNTS = ["harts", "ramBytes", "kernelTables", "gstageTables"];
 
 const module = await compileModule({
   files: [],
-  fields: { [PLAN]: { MemoryPlan: ["ownStart", "ownEnd"] }, [OWN]: { OwnMemory: [...OWN_PARTS, ...OWN_COUNTS] } },
+  fields: {
+    [PLAN]: { MemoryPlan: ["ownStart", "ownEnd", "physicalEnd", "hostEnd"] },
+    [OWN]: { OwnMemory: [...OWN_PARTS, ...OWN_COUNTS] },
+  },
   source: `
     import { BootAllocator } from "../../../hypervisor/boot/boot-allocator";
     import { findFirstBlock as find } from "../../../hypervisor/boot/first-block";
@@ -60,12 +63,19 @@ const module = await compileModule({
     import { divideOwnMemory } from "../../../hypervisor/boot/own-memory";
     export function firstBytes(fdt: usize): u64 { return describeSize(fdt) + memoryPlanBytes(fdt); }
     export function findFirstBlock(fdt: usize, bytes: u64): u64 { return find(fdt, bytes); }
+    /** The window that holds a device of ours, -1 if none does. */
+    let ours: i32 = -1;
+    export function placeDevice(window: i32): void { ours = window; }
+    let uart: bool = true;
+    export function showUart(shown: bool): void { uart = shown; }
     export function makePlan(fdt: usize, block: usize, first: u64, firstEnd: u64): usize {
       const allocator = changetype<BootAllocator>(block);
       allocator.next = block + 64;
       allocator.end = block + <usize>firstBytes(fdt) + 256;
       const description = describe(fdt, allocator.take(describeSize(fdt), 8));
       assert(description.error == 0, "no description");
+      if (!uart) description.hostUart = 0;
+      if (ours >= 0) description.pciSegment(0).window(ours).hostSize -= 4096;
       return changetype<usize>(beginMemoryPlan(description, allocator, first, firstEnd));
     }
     export function place(plan: usize, vlenb: u64, levels: u32): u64 {
@@ -97,6 +107,9 @@ interface Tree {
   reserved: Span[];
   kernel: Span;
   initrd?: Span;
+  /** Windows of PCI memory. */
+  windows?: Span[];
+  rtc?: boolean;
 }
 
 interface Plan {
@@ -106,13 +119,28 @@ interface Plan {
   parts: { name: string; start: bigint }[];
   counts: Record<string, bigint>;
   leftover: Span[];
+  /** What lies behind all that we map, and behind all that the host has. */
+  physicalEnd: bigint;
+  hostEnd: bigint;
 }
 
 const size = ({ start, end }: Span): bigint => end - start;
 const overlap = (a: Span, b: Span): boolean => a.start < b.end && b.start < a.end;
 const span = (start: bigint, bytes: bigint): Span => ({ start, end: start + bytes });
 
-function blobOf({ harts, memory, reserved, kernel, initrd }: Tree): Uint8Array {
+function bridge(windows: Span[]): FdtNode {
+  return node("pci@30000000", {
+    compatible: "pci-host-ecam-generic",
+    device_type: "pci",
+    "#address-cells": [3],
+    "#size-cells": [2],
+    "bus-range": [0, 7],
+    reg: cells64(0x3000_0000n, 0x80_0000n),
+    ranges: windows.flatMap((window) => [0x0300_0000, ...cells64(window.start, window.start, size(window))]),
+  });
+}
+
+function blobOf({ harts, memory, reserved, kernel, initrd, windows, rtc }: Tree): Uint8Array {
   const multiboot = (kind: string, image: Span) =>
     node(`module@${image.start.toString(16)}`, {
       compatible: [`multiboot,${kind}`, "multiboot,module"],
@@ -125,6 +153,10 @@ function blobOf({ harts, memory, reserved, kernel, initrd }: Tree): Uint8Array {
       node(`reserved${index}`, { reg: cells64(range.start, size(range)), "no-map": true }),
     ),
     modules: [multiboot("kernel", kernel), ...(initrd ? [multiboot("ramdisk", initrd)] : [])],
+    devices: [
+      ...(windows ? [bridge(windows)] : []),
+      ...(rtc ? [node("rtc@101000", { compatible: "google,goldfish-rtc", reg: cells64(0x10_1000n, 0x1000n) })] : []),
+    ],
   });
   return buildFdt(tree);
 }
@@ -147,6 +179,8 @@ function planMemory(tree: Tree, vlenb = 32, levels = 3): Plan | null {
     first: span(first, bytes),
     own: { start: calls.get_MemoryPlan_ownStart(plan), end: calls.get_MemoryPlan_ownEnd(plan) },
     kept,
+    physicalEnd: calls.get_MemoryPlan_physicalEnd(plan),
+    hostEnd: calls.get_MemoryPlan_hostEnd(plan),
     parts: OWN_PARTS.map((name) => ({ name, start: field(name) })),
     counts: Object.fromEntries(OWN_COUNTS.map((name) => [name, field(name)])),
     leftover: Array.from({ length: Number(word(list)) }, (_, index) => ({
@@ -179,6 +213,44 @@ test("page records and tables are counted for all RAM", () => {
   assert.equal(plan.counts.ramBytes, 1024n * MiB);
   // One table for each 2 MiB, one for the GiB, and the same for the IMSIC's page range and for the UART's page.
   assert.equal(plan.counts.gstageTables, 512n + 1n + 2n + 2n);
+});
+
+test("the host's UART, its clock and windows of PCI, the first one too, get tables", () => {
+  const plain = virt(1024n * MiB, span(0x8820_0000n, MiB));
+  const far = span(1n << 40n, 1024n * MiB);
+  const tables = (tree: Tree, levels: number): bigint => planMemory(tree, 32, levels)!.counts.gstageTables;
+  for (const [levels, window] of [
+    [3, 4n],
+    [4, 5n],
+    [5, 6n],
+  ] as const) {
+    // One for the 2 MiB that its page is in, and one for each level above.
+    assert.equal(tables({ ...plain, rtc: true }, levels) - tables(plain, levels), BigInt(levels) - 1n);
+    assert.equal(tables({ ...plain, windows: [far] }, levels) - tables(plain, levels), window);
+    const all = tables(plain, levels);
+    calls.showUart(0);
+    assert.equal(all - tables(plain, levels), BigInt(levels) - 1n, "the UART");
+    calls.showUart(1);
+  }
+});
+
+test("a window of PCI is the host's to its end, and ours if it holds a device of ours, be it the first or not", () => {
+  const far = span(1n << 40n, 1024n * MiB);
+  const near = span(0x4000_0000n, 256n * MiB);
+  const ramEnd = 0x8000_0000n + 1024n * MiB;
+  for (const windows of [
+    [far, near],
+    [near, far],
+  ]) {
+    for (const ours of [-1, 0, 1]) {
+      calls.placeDevice(ours);
+      const plan = planMemory({ ...virt(1024n * MiB, span(0x8820_0000n, MiB)), windows });
+      calls.placeDevice(-1);
+      assert.ok(plan);
+      assert.equal(plan.physicalEnd, windows[ours] === far ? far.end : ramEnd);
+      assert.equal(plan.hostEnd, far.end);
+    }
+  }
 });
 
 test("a machine without room is refused", () => {

@@ -275,6 +275,17 @@ describe("a platform IOMMU", () => {
     });
   }
 
+  for (const [name, base] of [
+    ["before", ECAM_BASE - 0x1000],
+    ["behind", PCI_WINDOW.base - 0x1000],
+  ] as const) {
+    test(`right ${name} configuration space or a window is used`, async () => {
+      const { machine, confined } = await boot({ iommu: { base } });
+      assert.match(machine.console, new RegExp(`IOMMU at 0x${base.toString(16)}`));
+      assert.ok(confined());
+    });
+  }
+
   test("of a machine whose configuration space cannot be used", async () => {
     const { machine, host } = await boot({ iommu: {} }, ({ bridges }) => delete bridges[0].properties["reg"]);
     assert.match(machine.console, /PCI segment 0: not usable/);

@@ -13,6 +13,8 @@ const [COMMAND, BUSES, IO, PREFETCH, PREFETCH_BASE, PREFETCH_LIMIT, IO_UPPER, LI
   0x04, 0x18, 0x1c, 0x24, 0x28, 0x2c, 0x30, 0x34,
 ];
 const CLOSED = 0xfff0;
+/** The low bits say that it has 32. */
+const CLOSED_IO = 0x1f1;
 
 /** A capability: its control half, then 32-bit words. */
 function capability(offset: number, id: number, control: number, ...words: number[]): PciCapabilitySpec {
@@ -106,6 +108,16 @@ describe("PCI Express", () => {
     before.forEach((word, index) => {
       assert.equal(stored(device, 0x70 + 4 * index), changed.get(4 * index) ?? word, `register ${4 * index}`);
     });
+    // What ones clear is not set by them: controls take zeros too.
+    for (const [at, bits] of [
+      [0x08, 0x79ff],
+      [0x28, 0x41f],
+    ]) {
+      host.write(DEVICE, 0x70 + at + 1, 0, 1);
+      assert.equal(stored(device, 0x70 + at) & bits, bits & 0xff, `register ${at}, a byte of it`);
+      host.write(DEVICE, 0x70 + at, 0);
+      assert.equal(stored(device, 0x70 + at) & bits, 0, `register ${at}`);
+    }
   });
 
   test("version 1 ends behind the link", async () => {
@@ -240,6 +252,16 @@ describe("BARs and windows", () => {
 
   test("a bridge whose windows have 32 and 64 bits", async () => {
     const { host, device } = await boot({ devfn: BRIDGE, behind: [{ devfn: 0 }] });
+    host.write(BRIDGE, IO, 0x2010, 2);
+    assert.equal(stored(device, IO) & 0xffff, 0x2111, "the low bits say that it has 32");
+    host.write(BRIDGE, IO_UPPER, 0x0001_0001);
+    assert.deepEqual(
+      [stored(device, IO) & 0xffff, stored(device, IO_UPPER)],
+      [CLOSED_IO, 0],
+      "there I/O has no window",
+    );
+    host.write(BRIDGE, IO_UPPER, 1);
+    assert.equal(stored(device, IO) & 0xffff, CLOSED_IO, "it begins behind its end");
     assert.equal(host.read(BRIDGE, PREFETCH), 0x0001_fff1);
     host.write(BRIDGE, PREFETCH, 0x4010_4000);
     assert.equal(stored(device, PREFETCH), 0x4011_4001, "the low bits say that it has 64");

@@ -149,6 +149,7 @@ describe("the host's bridge", () => {
     });
     assert.equal(bridges[0].properties.get("dma-coherent"), undefined);
     assert.deepEqual(cellsOf(bridges[0], "numa-node-id"), [1]);
+    assert.deepEqual([cellsOf(bridges[0], "#address-cells"), cellsOf(bridges[0], "#size-cells")], [[3], [2]]);
     // As many as configuration space has room for.
     assert.deepEqual(cellsOf(bridges[0], "bus-range"), [0, 7]);
     const { bridges: usual } = await boot(({ bridges: [bridge] }) => (bridge.properties["bus-range"] = [3]));

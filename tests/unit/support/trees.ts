@@ -14,6 +14,7 @@ export interface TreeOptions {
   modules?: FdtNode[];
   /** Replaces or adds properties of the IMSIC node; null = no IMSIC. */
   imsic?: Record<string, PropertyValue> | null;
+  aliases?: Record<string, string>;
   /** More nodes at the top and in /soc. */
   top?: FdtNode[];
   devices?: FdtNode[];
@@ -93,7 +94,7 @@ export function sampleRoot(options: TreeOptions): FdtNode {
           ),
         ]),
       ]),
-      node("aliases", { serial0: "/soc/serial@10000000" }),
+      node("aliases", { serial0: "/soc/serial@10000000", ...options.aliases }),
       node(
         "chosen",
         {
