@@ -208,11 +208,12 @@ describe("registers of the APLIC", () => {
   });
 
   test("are not there without an IMSIC, guest files or a sane description", async () => {
-    const odd = (change: TreeNode["properties"]): Uint8Array => {
+    const odd = (change: TreeNode["properties"], files: TreeNode["properties"] = {}): Uint8Array => {
       const tree = machineTree(machineOptions({ harts: [0, 1] }), new Imsic(2, 3, 255));
       const soc = tree.children.find(({ name }) => name === "soc")!;
       const aplic = soc.children.find(({ name }) => name === "interrupt-controller@d000000")!;
       Object.assign(aplic.properties, change);
+      Object.assign(soc.children.find(({ name }) => name.startsWith("interrupt-controller@28"))!.properties, files);
       return writeDeviceTree(tree, 0);
     };
     const sane = await CoveHost.boot({ options: { harts: [0, 1] }, deviceTree: odd({}) });
@@ -235,6 +236,8 @@ describe("registers of the APLIC", () => {
           { status: "disabled" },
         ] as Record<string, PropertyValue>[]
       ).map((change) => ({ options: { harts: [0, 1] }, deviceTree: odd(change) })),
+      // Messages that lead to nobody are not the messages to files that nobody can name.
+      { options: { harts: [0, 1] }, deviceTree: odd({ "msi-parent": [0] }, { phandle: [0] }) },
     ]) {
       const host = await CoveHost.boot(setup);
       assert.equal(host.trapOf(operations.load(BASE, 4)).cause, 5);

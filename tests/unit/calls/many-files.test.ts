@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { GuestDriver } from "../../../machine/simulated/guest-driver.ts";
 import { operations } from "../../../machine/simulated/guest-script.ts";
+import { Machine } from "../../../machine/simulated/machine.ts";
 import { giveInterruptFiles } from "../../explore/bind-states.ts";
 import { CoveHost, HOST_CODE, PAGE, TVM_MEMORY } from "../support/simulated/cove-host.ts";
 import { Covg, Covi, Eid, EVERY, Hsm, Sbi, errorName } from "../support/simulated/sbi.ts";
@@ -123,3 +124,25 @@ for (const guestFiles of [0, 1, 2, 7, 31]) {
     assert.equal(convert(guestFiles), guestFiles >= 2 ? "invalidAddress" : "notSupported");
   });
 }
+
+test("what the firmware has left in guest files is gone when the host gets them", async () => {
+  const machine = await Machine.create({ options: { harts: [0, 1] } });
+  for (const hart of machine.imsic!.harts) {
+    for (const file of hart.files.slice(1))
+      Object.assign(file, { pending: 6n, enabled: 6n, delivery: 1n, threshold: 3n });
+  }
+  machine.boot();
+  for (const file of machine.imsic!.harts[0].files.slice(1)) {
+    assert.deepEqual([file.pending, file.enabled, file.delivery, file.threshold], [0n, 0n, 0n, 0n]);
+  }
+});
+
+test("each hart has its own records of files", async () => {
+  const { machine } = await CoveHost.boot({ options: { harts: [0, 1, 2, 3] } });
+  const at = machine.harts.map(({ record }) => record.number("fileRecords"));
+  // One of 8 bytes for each file that a hart can have, one hart's behind the other's.
+  assert.deepEqual(
+    at.map((address) => address - at[0]),
+    [0, 512, 1024, 1536],
+  );
+});

@@ -145,6 +145,12 @@ describe("bridges", () => {
       [0x0008, 0x0100, 0x0200, 0x0010, 0x0300],
     );
     assert.equal(host.read(8, 0x18), 0);
+    const numbers = machine.pci!.all().map(({ pci }) => pci.config.getUint32(0x18, true) & 0xff_ffff);
+    assert.deepEqual(
+      [numbers[0], numbers[1], numbers[3]],
+      [0x02_01_00, 0x02_02_01, 0x03_03_00],
+      "last, own and upper bus",
+    );
     // The other way round than the machine has it.
     host.write(16, 0x18, 0x01_01_00);
     host.write(8, 0x18, 0x05_02_00);
