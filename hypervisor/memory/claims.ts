@@ -6,7 +6,7 @@ import { SBI_FAILED, SBI_INVALID_ADDRESS, SBI_INVALID_PARAM } from "../sbi/error
 import { Vm } from "../vm/vm";
 import { minVersion } from "./fence";
 import { gpaRangeValid, leafSize, splitEntry, walk, walkEntry, walkLevel } from "./gstage";
-import { Find, batchAt, batchHpa, claimConvertedBatch, resolve, unclaimConvertedBatch } from "./page-list";
+import { BATCH, Find, batchHpa, claimConvertedBatch, resolve, unclaimConvertedBatch } from "./page-list";
 
 /**
  * Claims over short ranges (the state pages of a TVM or vCPU), whole or not at all, and what calls on ranges of any length (sbi/covh/range-call.ts)
@@ -60,29 +60,21 @@ function splitAt(vm: Vm, gpa: u64, below: u64): bool {
 }
 
 /**
- * Claims pages that `vm` converted and fenced. With `alignment` > 4096 (to which `gpa` is aligned), each stretch of that many bytes must be
- * physically contiguous and aligned to it. 0, or SBI_INVALID_ADDRESS with nothing claimed.
+ * Claims pages that `vm` converted and fenced, a batch at most, which lie side by side and begin at a multiple of `alignment` bytes (a power of two). 0, or
+ * SBI_INVALID_ADDRESS with nothing claimed.
  */
-export function claimConvertedRange(hart: Hart, vm: Vm, gpa: u64, pages: u64, alignment: u64): i64 {
-  const oldest = minVersion(vm);
-  let expected: u64 = 0;
-  let done: u64 = 0;
-  while (done < pages) {
-    const at = gpa + (done << PAGE_SHIFT);
-    const count = batchAt(at, pages - done);
-    let ok = resolve(hart, vm, at, count, Find.Parked);
-    if (ok && alignment != PAGE_SIZE) {
-      if (((done << PAGE_SHIFT) & (alignment - 1)) == 0) expected = batchHpa(hart, 0) & ~(alignment - 1);
-      ok = contiguousFrom(hart, count, expected);
-      expected += count << PAGE_SHIFT;
-    }
-    if (!ok || !claimConvertedBatch(hart, count, vm.slot, oldest)) {
-      unclaimConvertedRange(hart, vm, gpa, done);
-      return SBI_INVALID_ADDRESS;
-    }
-    done += count;
-  }
-  return 0;
+export function claimContiguous(hart: Hart, vm: Vm, gpa: u64, pages: u64, alignment: u64): i64 {
+  assert(pages <= BATCH, "more pages at once than a batch");
+  if (!resolve(hart, vm, gpa, pages, Find.Parked)) return SBI_INVALID_ADDRESS;
+  const first = batchHpa(hart, 0);
+  if ((first & (alignment - 1)) != 0 || !contiguousFrom(hart, pages, first)) return SBI_INVALID_ADDRESS;
+  return claimConvertedBatch(hart, pages, vm.slot, minVersion(vm)) ? 0 : SBI_INVALID_ADDRESS;
+}
+
+/** Puts what `claimContiguous` took back. */
+export function unclaimContiguous(hart: Hart, vm: Vm, gpa: u64, pages: u64): void {
+  resolve(hart, vm, gpa, pages, Find.Parked);
+  unclaimConvertedBatch(hart, pages);
 }
 
 /** Whether the first `count` pages of the batch lie side by side from `first` on. */
@@ -91,16 +83,4 @@ export function contiguousFrom(hart: Hart, count: u64, first: u64): bool {
     if (batchHpa(hart, i) != first + (i << PAGE_SHIFT)) return false;
   }
   return true;
-}
-
-/** Puts the first `pages` pages of a range that `claimConvertedRange` took back. */
-export function unclaimConvertedRange(hart: Hart, vm: Vm, gpa: u64, pages: u64): void {
-  let done: u64 = 0;
-  while (done < pages) {
-    const at = gpa + (done << PAGE_SHIFT);
-    const count = batchAt(at, pages - done);
-    resolve(hart, vm, at, count, Find.Parked);
-    unclaimConvertedBatch(hart, count);
-    done += count;
-  }
 }

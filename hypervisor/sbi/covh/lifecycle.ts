@@ -1,9 +1,9 @@
 import { markSecrets } from "../../boot/secret-mark";
 import { platformRegisters } from "../../attestation/platform";
 import { Hart } from "../../hart";
-import { checkPageRange, claimConvertedRange, unclaimConvertedRange } from "../../memory/claims";
+import { checkPageRange, claimContiguous, unclaimContiguous } from "../../memory/claims";
 import { copyFromVm } from "../../memory/guest-access";
-import { Find, batchAt, batchHpa, batchRecord, resolve, workBytes } from "../../memory/page-list";
+import { Find, batchHpa, batchRecord, resolve, workBytes } from "../../memory/page-list";
 import { PageState, setRecord } from "../../memory/page-record";
 import { zeroPages } from "../../memory/zero";
 import { ATP_MODE_39, ATP_MODE_SHIFT } from "../../riscv/csr";
@@ -60,10 +60,10 @@ export function tvmCreate(hart: Hart, caller: Vcpu, gpa: u64, length: u64): i64 
 
   const slot = reserveSlot();
   if (slot == 0) return SBI_FAILED;
-  bad = claimConvertedRange(hart, parent, directory, PAGE_DIRECTORY_PAGES, rootSize);
+  bad = claimContiguous(hart, parent, directory, PAGE_DIRECTORY_PAGES, rootSize);
   if (bad == 0) {
-    bad = claimContiguous(hart, parent, stateGpa, TVM_STATE_PAGES);
-    if (bad != 0) unclaimConvertedRange(hart, parent, directory, PAGE_DIRECTORY_PAGES);
+    bad = claimContiguous(hart, parent, stateGpa, TVM_STATE_PAGES, PAGE_SIZE);
+    if (bad != 0) unclaimContiguous(hart, parent, directory, PAGE_DIRECTORY_PAGES);
   }
   if (bad != 0) {
     freeSlot(slot);
@@ -142,7 +142,7 @@ export function tvmCpuCreate(hart: Hart, caller: Vcpu, vm: Vm, id: u64, stateGpa
   const bad = checkPageRange(caller.vm, stateGpa, pages);
   if (bad != 0) return bad;
   if (vm.vcpu(id) != null) return SBI_ALREADY_AVAILABLE;
-  const claimed = claimContiguous(hart, caller.vm, stateGpa, pages);
+  const claimed = claimContiguous(hart, caller.vm, stateGpa, pages, PAGE_SIZE);
   if (claimed != 0) return claimed;
 
   const base = <usize>assignState(hart, caller.vm, stateGpa, pages, vm.slot);
@@ -154,41 +154,11 @@ export function tvmCpuCreate(hart: Hart, caller: Vcpu, vm: Vm, id: u64, stateGpa
   return 0;
 }
 
-/** Claims converted pages that must be physically contiguous, whatever their alignment. */
-function claimContiguous(hart: Hart, parent: Vm, gpa: u64, pages: u64): i64 {
-  const bad = claimConvertedRange(hart, parent, gpa, pages, PAGE_SIZE);
-  if (bad != 0) return bad;
-  let done: u64 = 0;
-  let expected: u64 = 0;
-  while (done < pages) {
-    const at = gpa + (done << PAGE_SHIFT);
-    const count = batchAt(at, pages - done);
-    resolve(hart, parent, at, count, Find.Parked);
-    for (let i: u64 = 0; i < count; i++) {
-      const hpa = batchHpa(hart, i);
-      if (done + i != 0 && hpa != expected) {
-        unclaimConvertedRange(hart, parent, gpa, pages);
-        return SBI_INVALID_ADDRESS;
-      }
-      expected = hpa + PAGE_SIZE;
-    }
-    done += count;
-  }
-  return 0;
-}
-
-/** Zeroes claimed contiguous pages and makes them state of the VM in `slot`; returns their hpa. */
+/** Zeroes pages that `claimContiguous` has claimed, and makes them state of the VM in `slot`; returns their hpa. */
 function assignState(hart: Hart, parent: Vm, gpa: u64, pages: u64, slot: u32): u64 {
-  let first: u64 = 0;
-  let done: u64 = 0;
-  while (done < pages) {
-    const at = gpa + (done << PAGE_SHIFT);
-    const count = batchAt(at, pages - done);
-    resolve(hart, parent, at, count, Find.Parked);
-    if (done == 0) first = batchHpa(hart, 0);
-    for (let i: u64 = 0; i < count; i++) setRecord(batchRecord(hart, i), PageState.VmState, slot, 0);
-    done += count;
-  }
+  resolve(hart, parent, gpa, pages, Find.Parked);
+  const first = batchHpa(hart, 0);
+  for (let i: u64 = 0; i < pages; i++) setRecord(batchRecord(hart, i), PageState.VmState, slot, 0);
   zeroPages(first, pages);
   return first;
 }

@@ -115,11 +115,11 @@ export const PAGE_FAULTS: NamedFault[] = [
     caughtBy: "checker: references",
   },
   {
-    id: "claims-left-behind",
-    file: "sbi/covh/lifecycle",
-    from: "        unclaimConvertedRange(hart, parent, gpa, pages);\n",
+    id: "scattered-state",
+    file: "memory/claims",
+    from: " || !contiguousFrom(hart, pages, first)",
     to: "",
-    description: "a call that finds its pages scattered leaves them claimed",
+    description: "state pages that do not lie side by side are taken as if they did",
     caughtBy: "call tests: nothing changed; checker",
   },
   {
@@ -141,7 +141,7 @@ export const PAGE_FAULTS: NamedFault[] = [
   {
     id: "directory-left-claimed",
     file: "sbi/covh/lifecycle",
-    from: "    if (bad != 0) unclaimConvertedRange(hart, parent, directory, PAGE_DIRECTORY_PAGES);\n",
+    from: "    if (bad != 0) unclaimContiguous(hart, parent, directory, PAGE_DIRECTORY_PAGES);\n",
     to: "",
     description: "TvmCreate with bad state pages keeps the page directory",
     caughtBy: "call tests: nothing changed; checker",
