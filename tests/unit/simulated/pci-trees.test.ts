@@ -158,6 +158,20 @@ describe("the host's bridge", () => {
     assert.deepEqual(cellsOf(usual[0], "bus-range"), [0, 7], "half a range is none");
   });
 
+  for (const [place, mode] of [
+    [2 ** 40, 8],
+    [2 ** 45, 9],
+    [2 ** 52, 10],
+  ]) {
+    test(`has a window at 2^${Math.log2(place)}: the host's address space has as many levels as it takes`, async () => {
+      const window = ({ bridges: [bridge] }: DeviceNodes): void => {
+        bridge.properties["ranges"] = [0x0300_0000, ...cells64(place, place, 2 ** 30)];
+      };
+      const { machine } = await boot(window, { gStageModes: ["sv39", "sv48", "sv57"] });
+      assert.equal(machine.harts[0].csr.raw("hgatp") >> 60n, BigInt(mode));
+    });
+  }
+
   test("has no messages without interrupt files, and no wires without an APLIC", async () => {
     const wired = {
       "#interrupt-cells": [1],
