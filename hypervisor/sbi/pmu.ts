@@ -128,11 +128,10 @@ function configMatching(hart: Hart, caller: Vcpu, base: u64, mask: u64, flags: u
   const state = countersOf(caller);
   let candidates = counters & ~state.configured;
   let value: u64 = 0;
-  let again: u64 = 0;
   if ((flags & CONFIG_SKIP_MATCH) != 0) {
     const first = ctz<u64>(mask) + base;
     candidates = counters & ((<u64>1) << first);
-    again = candidates & state.configured;
+    const again = candidates & state.configured;
     // It keeps its value, unless that is to be cleared.
     if (again != 0) {
       stopCounters(hart, caller, again, false);
@@ -143,7 +142,7 @@ function configMatching(hart: Hart, caller: Vcpu, base: u64, mask: u64, flags: u
   if (candidates == 0) return SBI_NOT_SUPPORTED;
   const found = configureCounter(hart, caller, candidates, flags, event, data);
   if (found < 0) return found == SBI_INVALID_PARAM ? SBI_INVALID_PARAM : SBI_NOT_SUPPORTED;
-  if ((flags & CONFIG_CLEAR_VALUE) == 0 && again != 0) state.setValue(<u64>found, value);
+  if ((flags & CONFIG_CLEAR_VALUE) == 0) state.setValue(<u64>found, value);
   if ((flags & CONFIG_AUTO_START) != 0) startCounter(hart, caller, <u64>found);
   return found;
 }

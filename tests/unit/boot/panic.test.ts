@@ -277,6 +277,7 @@ describe("a backtrace", () => {
     for (const bad of [0n, BigInt(TEXT - 4), BigInt(TEXT_END + 4)]) {
       assert.deepEqual(trace(0x240, { 56: bad }), ["sbi/dispatch.ts:handleEcall", ""]);
     }
+    assert.deepEqual(trace(0x240, { 56: at(0x20) }, 0n, 64), ["sbi/dispatch.ts:handleEcall", "_start"]);
     assert.deepEqual(trace(0x240, {}, 0n, 56), ["sbi/dispatch.ts:handleEcall"]);
     assert.deepEqual(trace(0x240, {}, 0n, 60), ["sbi/dispatch.ts:handleEcall"]);
     assert.deepEqual(trace(0x240, {}, 0n, 0x10_0000), ["sbi/dispatch.ts:handleEcall"]);

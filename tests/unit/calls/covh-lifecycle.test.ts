@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { before, describe, test } from "node:test";
 import { operations } from "../../../machine/simulated/guest-script.ts";
+import { PageState } from "../../../machine/simulated/hypervisor-state.ts";
 import { RecordView, recordSize } from "../../../machine/simulated/record-layout.ts";
 import { refusals } from "../support/simulated/call-table.ts";
 import { CoveHost, HOST_CODE, HUGE, PAGE, TVM_MEMORY } from "../support/simulated/cove-host.ts";
@@ -175,6 +176,33 @@ test("TvmCreate leaves a slot to the hart that takes it between two looks", asyn
   assert.equal(free, undefined);
   assert.equal(id & 0xfffn, 3n);
   assert.deepEqual([third.word("vm"), third.word("references")], [machine.root.word("host"), 0n]);
+});
+
+test("TvmCreate has claimed its pages until they are the TVM's", async () => {
+  const before: number[] = [];
+  let watched: { from: number; to: number }[] = [];
+  const racing = await CoveHost.boot({
+    door: (usual) => ({
+      storeRelease64: (at: bigint, value: bigint) => {
+        const page = watched.some(({ from, to }) => Number(at) >= from && Number(at) < to);
+        if (page && (Number(value) & 15) === PageState.VmState) {
+          before.push(Number(racing.machine.memory.read64(Number(at)) & 15n));
+        }
+        (usual["storeRelease64"] as (...of: unknown[]) => void)(at, value);
+      },
+    }),
+  });
+  const [directory, state] = [racing.donated(4, 4 * PAGE), racing.donated(2)];
+  const params = racing.createParams(directory, state);
+  const range = new RecordView(racing.machine.memory, "range", racing.machine.root.number("ranges"));
+  const recordOf = (gpa: number): number =>
+    range.number("records") + 8 * ((racing.hpaOf(gpa) - range.number("base")) / PAGE);
+  watched = [
+    { from: recordOf(directory), to: recordOf(directory) + 4 * 8 },
+    { from: recordOf(state), to: recordOf(state) + 2 * 8 },
+  ];
+  racing.must("tvmCreate", params, 16);
+  assert.deepEqual(before, new Array<number>(6).fill(PageState.Claimed));
 });
 
 describe("TvmCpuCreate", () => {

@@ -260,6 +260,12 @@ describe("emulated memory", () => {
     });
   }
 
+  test("what has become zeros meanwhile is an illegal instruction there", () => {
+    host.restore("tvm");
+    fault(LOAD, MMIO, 0, { bits: 0, length: 2 });
+    refused(2n, 0n);
+  });
+
   test("the second half of a misaligned access, and an address that is not aligned", () => {
     for (const [cause, bits, seen] of [
       [LOAD, 0x0000_2783 | (2 << 15), 4n],

@@ -271,11 +271,11 @@ for (const guestFiles of [3, undefined]) {
         host.must("initiateFence");
       });
 
-      test("a hart that leaves the host needs no fence", () => {
+      test("a hart that leaves the host, or sleeps, needs no fence", () => {
         host.restore("together");
         const page = host.converted(1);
         host.must("initiateFence");
-        second.perform(operations.ecall(Eid.hsm, Hsm.stop));
+        second.perform(operations.ecall(Eid.hsm, Hsm.suspend, 0));
         third.perform(operations.ecall(Eid.hsm, Hsm.stop));
         host.must("reclaimPages", page, 1);
       });

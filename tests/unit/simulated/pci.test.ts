@@ -229,18 +229,20 @@ describe("odd devices", () => {
     });
   }
 
-  test("extended capabilities: errors are shown, address services are turned off", async () => {
+  test("extended capabilities: errors are shown, address services and virtual functions are turned off", async () => {
     const link = (id: number, next: number): number[] => [id, 0, 1 | ((next & 15) << 4), next >> 4];
     const { machine, host } = await boot([
       {
         devfn: 8,
         capabilities: [
           { offset: 0x100, bytes: [...link(0x0f, 0x140), 0, 0, 0, 0x80] },
-          { offset: 0x140, bytes: [...link(0x01, 0x140), ...new Array<number>(40).fill(0)] },
+          { offset: 0x140, bytes: [...link(0x01, 0x180), ...new Array<number>(40).fill(0)] },
+          { offset: 0x180, bytes: [...link(0x10, 0), 0, 0, 0, 0, 9, 0, 0, 0] },
         ],
       },
     ]);
     assert.equal(machine.pci?.at(0, 8)?.config.getUint32(0x104, true), 0);
+    assert.equal(machine.pci?.at(0, 8)?.config.getUint32(0x188, true), 0);
     assert.equal(host.read(8, 0x100), 0x140 << 20);
     assert.equal(host.read(8, 0x140), 0x0001_0001);
     assert.equal(host.read(8, 0x104), 0);
