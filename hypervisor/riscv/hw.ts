@@ -28,7 +28,6 @@ export declare function read16(hpa: u64): u32;
 export declare function read32(hpa: u64): u32;
 export declare function read64(hpa: u64): u64;
 export declare function write8(hpa: u64, value: u32): void;
-export declare function write16(hpa: u64, value: u32): void;
 export declare function write32(hpa: u64, value: u32): void;
 export declare function write64(hpa: u64, value: u64): void;
 /** Load that no later access of this hart can pass (fence r,rw after it). */
@@ -44,7 +43,6 @@ export declare function cas64(hpa: u64, expected: u64, desired: u64): u64;
 export declare function swap32(hpa: u64, value: u32): u32;
 export declare function swap64(hpa: u64, value: u64): u64;
 export declare function add32(hpa: u64, value: u32): u32;
-export declare function add64(hpa: u64, value: u64): u64;
 export declare function or64(hpa: u64, value: u64): u64;
 export declare function and64(hpa: u64, value: u64): u64;
 

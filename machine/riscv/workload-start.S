@@ -62,29 +62,6 @@ function image_TrapEntry
   ld sp, 8*2(sp)
   sret
 
-function ecall_with_frame            # a0 = frame of 32 words
-  addi sp, sp, -FRAME_SIZE
-  caller_saved sd, sp
-  callee_saved sd, sp
-  sd tp, 8*4(sp)
-  mv t6, a0                          # the last one that caller_saved loads
-  ld tp, 8*4(t6)
-  callee_saved ld, t6
-  caller_saved ld, t6
-  ecall
-  sd t0, 8*0(sp)
-  ld t0, 8*10(sp)                    # the frame again
-  caller_saved sd, t0
-  callee_saved sd, t0
-  sd tp, 8*4(t0)
-  ld t1, 8*0(sp)
-  sd t1, 8*5(t0)
-  caller_saved ld, sp
-  callee_saved ld, sp
-  ld tp, 8*4(sp)
-  addi sp, sp, FRAME_SIZE
-  ret
-
 # Patterns: a0 = content of register 0 and source of the status fields, a1 = what each register adds.
 .option arch, +f, +d, +v
 .macro fill_fp n

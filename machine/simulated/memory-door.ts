@@ -136,7 +136,8 @@ function doorFunctions(memory: PhysicalMemory, cacheBlock: number, logged: boole
     const read = [...check(memory, 0, size, true), ...get(0), load, align, 0];
     const write = [...check(memory, 0, size, true), ...note, ...get(0), ...get(1), store, align, 0];
     add(`read${bits}`, [I64], [type], [], read);
-    add(`write${bits}`, [I64, type], [], [], write);
+    // The hypervisor has no use for the other functions that there might be.
+    if (size !== 2) add(`write${bits}`, [I64, type], [], [], write);
     if (size < 4) return;
     add(`loadAcquire${bits}`, [I64], [type], [], read);
     add(`storeRelease${bits}`, [I64, type], [], [], write);
@@ -149,7 +150,7 @@ function doorFunctions(memory: PhysicalMemory, cacheBlock: number, logged: boole
       ...[...(combine.length > 0 ? [...get(2), ...get(1), ...combine] : get(1)), store, align, 0],
     ];
     add(`swap${bits}`, [I64, type], [type], [type], modify([]));
-    add(`add${bits}`, [I64, type], [type], [type], modify([wide ? op.i64Add : op.i32Add]));
+    if (!wide) add(`add${bits}`, [I64, type], [type], [type], modify([op.i32Add]));
     if (wide) add(`or${bits}`, [I64, type], [type], [type], modify([op.i64Or]));
     if (wide) add(`and${bits}`, [I64, type], [type], [type], modify([op.i64And]));
     const store2 = [...get(0), ...get(2), store, align, 0];

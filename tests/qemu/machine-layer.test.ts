@@ -57,7 +57,7 @@ for (const flavour of ["release", "debug"] as const) {
 
     test("primitives of a test VM", async () => {
       const module = { ...workloadModule("vm"), entry: "workloads/machine-layer/vm.ts" };
-      assertAllOk((await run(module, flavour)).lines, 34);
+      assertAllOk((await run(module, flavour)).lines, 19);
     });
   });
 }

@@ -1,5 +1,5 @@
 import {
-  CodeWriter,
+  codeWriter,
   ECALL,
   encodeAddi,
   encodeJump,
@@ -22,9 +22,8 @@ import { TOUCHED_PAGES } from "./kept-hart";
  * a page came.
  */
 export function writeGuest(): u64 {
-  const code = allocateZeroed(2);
-  const writer = changetype<CodeWriter>(<usize>(code + PAGE_SIZE));
-  writer.next = code;
+  const code = allocateZeroed(1);
+  const writer = codeWriter(code);
   writer.put(encodeAddi(Reg.A1, Reg.Zero, 0));
   for (let page: u64 = 0; page < TOUCHED_PAGES; page++) {
     writer.putLoadConstant(Reg.T1, SCRATCH_START + page * PAGE_SIZE);

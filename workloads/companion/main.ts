@@ -1,12 +1,12 @@
 import { csrWrite, fenceI, imageAddress, ImageSymbol, probeCall, read64, storeRelease64 } from "../lib/hw";
-import { CodeWriter, encodeJumpRegister, Reg } from "../lib/assembler";
+import { codeWriter, encodeJumpRegister, Reg } from "../lib/assembler";
 import { endLine, print, printDecimal, printHex } from "../lib/console";
 import { convertPages, readTsmInfo, TSM_INFO_SIZE, tsmGetInfo, tsmInitiateFence, TsmInfo } from "../lib/covh";
 import { allocateHugePages, allocatePages, allocateZeroed } from "../lib/heap";
 import { handleTrap, maskInterrupts } from "../lib/interrupts";
 import { NACL_PAGES } from "../lib/nacl";
 import { reportAssert, reportWasmTrap } from "../lib/panic";
-import { PAGE_SIZE, TestHart } from "../lib/records";
+import { TestHart } from "../lib/records";
 import {
   adoptSecondary,
   afterImage,
@@ -110,9 +110,8 @@ const WORK_OFFSET: usize = 1024;
 
 /** Enters Linux as the firmware would: a0 = hart, a1 = device tree, no translation, no interrupts. */
 function startLinux(hartId: u64, tree: u64): void {
-  const code = allocateZeroed(2);
-  const writer = changetype<CodeWriter>(<usize>(code + PAGE_SIZE));
-  writer.next = code;
+  const code = allocateZeroed(1);
+  const writer = codeWriter(code);
   writer.putLoadConstant(Reg.A0, hartId);
   writer.putLoadConstant(Reg.A1, tree);
   writer.putLoadConstant(Reg.T0, linuxImage());

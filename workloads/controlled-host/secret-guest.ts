@@ -1,4 +1,5 @@
 import {
+  codeWriter,
   CodeWriter,
   encodeAddi,
   encodeCsrSet,
@@ -45,9 +46,8 @@ const MEASURED_SECRET: u64 = GUEST_RAM_START + PAGE_SIZE - 64;
 
 /** Makes the TVM; it is ready to run. After its first WFI everything is in place, and it spins. */
 export function buildSecretTvm(argument: u64): Tvm {
-  const code = allocateZeroed(2);
-  const writer = changetype<CodeWriter>(<usize>(code + PAGE_SIZE));
-  writer.next = code;
+  const code = allocateZeroed(1);
+  const writer = codeWriter(code);
   writer.putLoadConstant(Reg.T0, BASE_KEY);
   writer.put(encodeXor(Reg.T0, Reg.A1, Reg.T0));
   putExtensionState(writer, state().hasVectors != 0);

@@ -1,4 +1,5 @@
 import { fenceI, write16, write32, write64 } from "./hw";
+import { PAGE_SIZE } from "./records";
 
 /**
  * A few RISC-V instructions, written into memory at run time: code that must use particular registers or encodings, which no
@@ -149,6 +150,11 @@ export function encodeLrD(rd: u32, base: u32): u32 {
   return 0x1000302f | (rd << 7) | (base << 15);
 }
 
+/** Whether it is one of 16 bits. */
+export function isCompressed(instruction: u32): bool {
+  return (instruction & 3) != 3;
+}
+
 /** Writes instructions one after the other. */
 @unmanaged
 export class CodeWriter {
@@ -185,6 +191,13 @@ export class CodeWriter {
   finish(): void {
     fenceI();
   }
+}
+
+/** A writer that begins at `page`. Its own record is the last word of that page. */
+export function codeWriter(page: u64): CodeWriter {
+  const writer = changetype<CodeWriter>(<usize>(page + PAGE_SIZE - 8));
+  writer.next = page;
+  return writer;
 }
 
 /** Replaces one aligned instruction. */

@@ -1,5 +1,5 @@
 import { csrRead, fenceI, probeCall, PROBE_OK, read64, write64 } from "./hw";
-import { PAGE_SIZE, thisHart } from "./records";
+import { thisHart } from "./records";
 import { allocatePages } from "./heap";
 import {
   SCAUSE,
@@ -13,6 +13,7 @@ import {
   STVEC,
 } from "../../hypervisor/riscv/csr";
 import {
+  codeWriter,
   CodeWriter,
   encodeAddi,
   encodeAndi,
@@ -152,8 +153,7 @@ function runCodeAs(address: u64, file: RegisterFile, previousPrivilege: u64): bo
 
 /** Builds this hart's capsule now. The page comes from the heap, so this runs on the boot hart or with a `page` given. */
 export function buildCapsule(page: u64): void {
-  const writer = changetype<CodeWriter>(<usize>(page + PAGE_SIZE - 8));
-  writer.next = page;
+  const writer = codeWriter(page);
   writeEntry(writer, page);
   fenceI();
   thisHart().capsule = page;

@@ -34,7 +34,6 @@ export declare function csrProbe(csr: u32): u64;
 // ---- Memory that others can touch. Natural alignment required.
 
 export declare function read8(address: u64): u32;
-export declare function read16(address: u64): u32;
 export declare function read32(address: u64): u32;
 export declare function read64(address: u64): u64;
 export declare function write8(address: u64, value: u32): void;
@@ -42,13 +41,9 @@ export declare function write16(address: u64, value: u32): void;
 export declare function write32(address: u64, value: u32): void;
 export declare function write64(address: u64, value: u64): void;
 /** Load that no later access of this hart can pass. */
-export declare function loadAcquire32(address: u64): u32;
 export declare function loadAcquire64(address: u64): u64;
 /** Store that no earlier access of this hart can pass. */
-export declare function storeRelease32(address: u64, value: u32): void;
 export declare function storeRelease64(address: u64, value: u64): void;
-/** Compare and swap, acquire and release. Returns what was there: success if it equals `expected`. */
-export declare function cas64(address: u64, expected: u64, desired: u64): u64;
 /** Atomic read-modify-write with acquire and release; each returns the previous value. */
 export declare function swap64(address: u64, value: u64): u64;
 export declare function add64(address: u64, value: u64): u64;
@@ -59,41 +54,14 @@ export declare function add64(address: u64, value: u64): u64;
 export declare function copyBytes(to: u64, from: u64, length: u64): void;
 /** Zeroes `length` bytes. Any alignment. */
 export declare function zeroBytes(address: u64, length: u64): void;
-/** cbo.zero of one cache block (Zicboz). */
-export declare function cboZero(address: u64): void;
 
 // ---- Device registers.
 
 export declare function mmioRead8(address: u64): u32;
 export declare function mmioRead32(address: u64): u32;
 export declare function mmioRead64(address: u64): u64;
-export declare function mmioWrite8(address: u64, value: u32): void;
 export declare function mmioWrite32(address: u64, value: u32): void;
 export declare function mmioWrite64(address: u64, value: u64): void;
-
-// ---- Exactly this one instruction, for tests of MMIO emulation. A load returns the 64-bit content of its destination
-// register, a store stores the low bytes of `value`. The compressed forms are 16-bit encodings, the *Sp forms have sp as
-// their base register (sp is moved to `address` around the instruction, with interrupts off).
-
-export declare function instLb(address: u64): u64;
-export declare function instLbu(address: u64): u64;
-export declare function instLh(address: u64): u64;
-export declare function instLhu(address: u64): u64;
-export declare function instLw(address: u64): u64;
-export declare function instLwu(address: u64): u64;
-export declare function instLd(address: u64): u64;
-export declare function instSb(address: u64, value: u64): void;
-export declare function instSh(address: u64, value: u64): void;
-export declare function instSw(address: u64, value: u64): void;
-export declare function instSd(address: u64, value: u64): void;
-export declare function instCLw(address: u64): u64;
-export declare function instCLd(address: u64): u64;
-export declare function instCSw(address: u64, value: u64): void;
-export declare function instCSd(address: u64, value: u64): void;
-export declare function instCLwSp(address: u64): u64;
-export declare function instCLdSp(address: u64): u64;
-export declare function instCSwSp(address: u64, value: u64): void;
-export declare function instCSdSp(address: u64, value: u64): void;
 
 // ---- Probes: accesses that may fault. Each returns PROBE_OK or the scause of the exception; stval and htval hold what the
 // trap left there. Interrupts that arrive meanwhile go to trap() as ever. Probes use sscratch.
@@ -106,10 +74,6 @@ export declare function probeLoad(address: u64, width: u32): u64;
 export declare function probeStore(address: u64, width: u32, value: u64): u64;
 /** Calls the code at `address`, which must return (`ret`) or fault on its first instruction. */
 export declare function probeCall(address: u64): u64;
-/** wfi, which may raise a virtual-instruction exception. */
-export declare function probeWfi(): u64;
-/** cbo.inval of the block at `address`. */
-export declare function probeCboInval(address: u64): u64;
 
 // ---- Ordering and translation caches (this hart only).
 
@@ -143,12 +107,6 @@ export declare function ecall(
   a5: u64,
   valueOut: usize,
 ): i64;
-/**
- * The same call with every other register that the SBI promises to preserve loaded with a pattern before it. Returns a mask
- * of the registers x1-x31 (bit = number) that came back changed, a0 and a1 excepted. Error and value go to `resultOut` and
- * `resultOut` + 8.
- */
-export declare function ecallPreserves(eid: u64, fid: u64, a0: u64, a1: u64, resultOut: usize): u64;
 
 // ---- Floating point and vector registers. sstatus.FS / VS must not be Off.
 

@@ -1,5 +1,5 @@
 import { csrRead, csrWrite, fpFill, fpMatches, read64, vectorFill, vectorMatches, write64 } from "../lib/hw";
-import { CodeWriter, EBREAK, ECALL, encodeCsrRead, Reg } from "../lib/assembler";
+import { codeWriter, EBREAK, ECALL, encodeCsrRead, Reg } from "../lib/assembler";
 import { registerFile, runCode } from "../lib/capsule";
 import { CovhFunction } from "../lib/covh";
 import { allocateZeroed } from "../lib/heap";
@@ -79,8 +79,7 @@ function checkHostCsrs(): void {
  */
 export function prepareRunCall(): void {
   const code = allocateZeroed(1);
-  const writer = changetype<CodeWriter>(<usize>(code + PAGE_SIZE - 8));
-  writer.next = code;
+  const writer = codeWriter(code);
   writer.put(ECALL);
   writer.put(encodeCsrRead(Reg.A6, SCAUSE));
   writer.put(encodeCsrRead(Reg.A7, STVAL));

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { globSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { describe, test } from "node:test";
 import { declaredPrimitives } from "../../../tools/build/checks.ts";
@@ -31,6 +31,19 @@ describe("the document of the door", () => {
       const declared = [...declaredPrimitives(read(door)).keys()];
       assert(declared.length > 0);
       assert.deepEqual(found.get(door)!.sort(), declared.sort());
+    });
+  }
+});
+
+describe("the doors", () => {
+  for (const door of [...DOORS, "workloads/lib/hw.ts"]) {
+    test(`${door} declares nothing that nobody calls`, () => {
+      const files = globSync(`${door.split("/")[0]}/**/*.ts`, { cwd: repository }).filter((file) => file !== door);
+      const text = files.map(read).join("\n");
+      const unused = [...declaredPrimitives(read(door)).keys()].filter(
+        (name) => !new RegExp(`\\b${name}\\(`).test(text),
+      );
+      assert.deepEqual(unused, []);
     });
   }
 });

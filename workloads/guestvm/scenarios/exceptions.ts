@@ -1,6 +1,6 @@
 import { probeLoad } from "../../lib/hw";
 import {
-  CodeWriter,
+  codeWriter,
   EBREAK,
   ECALL,
   encodeAmoAddD,
@@ -68,8 +68,7 @@ export function runExceptions(): void {
 
 /** Writes one instruction after an optional first one, and ebreak. */
 function writeCode(code: u64, first: u32, instruction: u32): void {
-  const writer = changetype<CodeWriter>(<usize>(code + PAGE_SIZE - 8));
-  writer.next = code;
+  const writer = codeWriter(code);
   writer.put(first);
   writer.put(instruction);
   writer.put(EBREAK);

@@ -1,11 +1,12 @@
 import * as hw from "../../lib/hw";
 import {
-  CodeWriter,
+  codeWriter,
   EBREAK,
   encodeFpLoad,
   encodeFpStore,
   encodeLoad,
   encodeStore,
+  isCompressed,
   LoadForm,
   Reg,
   StoreForm,
@@ -62,65 +63,83 @@ export function runMmio(): void {
 }
 
 function testForms(page: u64): void {
-  testLoads(page);
-  testStores(page);
-  testCompressed(page);
-  testFloatingPoint(page);
-  testNarrowCompressed(page);
+  const code = allocateZeroed(1);
+  testLoads(page, code);
+  testStores(page, code);
+  testCompressed(page, code);
+  testFloatingPoint(page, code);
+  testNarrowCompressed(page, code);
 }
 
-function testLoads(page: u64): void {
+function testLoads(page: u64, code: u64): void {
   subject("lb");
-  checkLoad(page, hw.instLb(page + 1), <u64>(<i64>(<i8>ECHO_PATTERN)), LoadForm.Lb, 1);
+  testLoad(page, code, LoadForm.Lb, 1, <u64>(<i64>(<i8>ECHO_PATTERN)));
   subject("lbu");
-  checkLoad(page, hw.instLbu(page + 3), ECHO_PATTERN & 0xff, LoadForm.Lbu, 3);
+  testLoad(page, code, LoadForm.Lbu, 3, ECHO_PATTERN & 0xff);
   subject("lh");
-  checkLoad(page, hw.instLh(page + 2), <u64>(<i64>(<i16>ECHO_PATTERN)), LoadForm.Lh, 2);
+  testLoad(page, code, LoadForm.Lh, 2, <u64>(<i64>(<i16>ECHO_PATTERN)));
   subject("lhu");
-  checkLoad(page, hw.instLhu(page + 6), ECHO_PATTERN & 0xffff, LoadForm.Lhu, 6);
+  testLoad(page, code, LoadForm.Lhu, 6, ECHO_PATTERN & 0xffff);
   subject("lw");
-  checkLoad(page, hw.instLw(page + 4), <u64>(<i64>(<i32>ECHO_PATTERN)), LoadForm.Lw, 4);
+  testLoad(page, code, LoadForm.Lw, 4, <u64>(<i64>(<i32>ECHO_PATTERN)));
   subject("lwu");
-  checkLoad(page, hw.instLwu(page + 8), ECHO_PATTERN & 0xffff_ffff, LoadForm.Lwu, 8);
+  testLoad(page, code, LoadForm.Lwu, 8, ECHO_PATTERN & 0xffff_ffff);
   subject("ld");
-  checkLoad(page, hw.instLd(page + 16), ECHO_PATTERN, LoadForm.Ld, 16);
+  testLoad(page, code, LoadForm.Ld, 16, ECHO_PATTERN);
 }
 
-function testStores(page: u64): void {
+function testStores(page: u64, code: u64): void {
   subject("sb");
-  hw.instSb(page + 1, STORE_VALUE);
-  checkStore(page, STORE_VALUE & 0xff, StoreForm.Sb, 1);
+  testStore(page, code, StoreForm.Sb, 1, 0xff);
   subject("sh");
-  hw.instSh(page + 2, STORE_VALUE);
-  checkStore(page, STORE_VALUE & 0xffff, StoreForm.Sh, 2);
+  testStore(page, code, StoreForm.Sh, 2, 0xffff);
   subject("sw");
-  hw.instSw(page + 4, STORE_VALUE);
-  checkStore(page, STORE_VALUE & 0xffff_ffff, StoreForm.Sw, 4);
+  testStore(page, code, StoreForm.Sw, 4, 0xffff_ffff);
   subject("sd");
-  hw.instSd(page + 8, STORE_VALUE);
-  checkStore(page, STORE_VALUE, StoreForm.Sd, 8);
+  testStore(page, code, StoreForm.Sd, 8, ~0);
 }
 
-function testCompressed(page: u64): void {
+function testLoad(page: u64, code: u64, form: u32, offset: u64, expected: u64): void {
+  const loaded = completed(code, encodeLoad(form, Reg.A0, Reg.S0, 0), Reg.S0, page + offset);
+  checkLoad(page, loaded, expected, form, offset);
+}
+
+function testStore(page: u64, code: u64, form: u32, offset: u64, mask: u64): void {
+  completed(code, encodeStore(form, Reg.A0, Reg.S0, 0), Reg.S0, page + offset);
+  checkStore(page, STORE_VALUE & mask, form, offset);
+}
+
+// c.lw, c.ld, c.sw and c.sd with a0 and 0(s0), c.lwsp, c.ldsp, c.swsp and c.sdsp with a0 and 0(sp)
+const C_LW: u32 = 0x4008;
+const C_LD: u32 = 0x6008;
+const C_SW: u32 = 0xc008;
+const C_SD: u32 = 0xe008;
+const C_LWSP: u32 = 0x4502;
+const C_LDSP: u32 = 0x6502;
+const C_SWSP: u32 = 0xc02a;
+const C_SDSP: u32 = 0xe02a;
+
+function testCompressed(page: u64, code: u64): void {
+  const word: u64 = <u64>(<i64>(<i32>ECHO_PATTERN));
   subject("c.lw");
-  checkLoad(page, hw.instCLw(page + 12), <u64>(<i64>(<i32>ECHO_PATTERN)), LoadForm.Lw, 12);
+  checkLoad(page, completed(code, C_LW, Reg.S0, page + 12), word, LoadForm.Lw, 12);
   subject("c.ld");
-  checkLoad(page, hw.instCLd(page + 24), ECHO_PATTERN, LoadForm.Ld, 24);
+  checkLoad(page, completed(code, C_LD, Reg.S0, page + 24), ECHO_PATTERN, LoadForm.Ld, 24);
   subject("c.lwsp");
-  checkLoad(page, hw.instCLwSp(page + 32), <u64>(<i64>(<i32>ECHO_PATTERN)), LoadForm.Lw, 32);
+  checkLoad(page, completed(code, C_LWSP, Reg.Sp, page + 32), word, LoadForm.Lw, 32);
   subject("c.ldsp");
-  checkLoad(page, hw.instCLdSp(page + 48), ECHO_PATTERN, LoadForm.Ld, 48);
+  checkLoad(page, completed(code, C_LDSP, Reg.Sp, page + 48), ECHO_PATTERN, LoadForm.Ld, 48);
   subject("c.sw");
-  hw.instCSw(page + 20, STORE_VALUE);
+  completed(code, C_SW, Reg.S0, page + 20);
   checkStore(page, STORE_VALUE & 0xffff_ffff, StoreForm.Sw, 20);
   subject("c.sd");
-  hw.instCSd(page + 40, STORE_VALUE);
+  completed(code, C_SD, Reg.S0, page + 40);
   checkStore(page, STORE_VALUE, StoreForm.Sd, 40);
   subject("c.swsp");
-  hw.instCSwSp(page + 64, STORE_VALUE);
+  completed(code, C_SWSP, Reg.Sp, page + 64);
   checkStore(page, STORE_VALUE & 0xffff_ffff, StoreForm.Sw, 64);
   subject("c.sdsp");
-  hw.instCSdSp(page + 80, STORE_VALUE);
+  completed(code, C_SDSP, Reg.Sp, page + 80);
   checkStore(page, STORE_VALUE, StoreForm.Sd, 80);
 }
 
@@ -138,28 +157,26 @@ function checkStore(page: u64, value: u64, form: u32, offset: u64): void {
 }
 
 /** FP loads box a single in ones; FP stores store the low bits. The host sees them as integer accesses. */
-function testFloatingPoint(page: u64): void {
+function testFloatingPoint(page: u64, code: u64): void {
   const ram = allocateZeroed(1);
   subject("fld");
-  runPair(page, ram, encodeFpLoad(LoadForm.Ld, 5, Reg.S0, 16), encodeFpStore(StoreForm.Sd, 5, Reg.S1, 0));
+  runPair(page, code, ram, encodeFpLoad(LoadForm.Ld, 5, Reg.S0, 16), encodeFpStore(StoreForm.Sd, 5, Reg.S1, 0));
   checkLoad(page, hw.read64(ram), ECHO_PATTERN, LoadForm.Ld, 16);
   subject("flw");
-  runPair(page, ram, encodeFpLoad(LoadForm.Lw, 31, Reg.S0, 4), encodeFpStore(StoreForm.Sd, 31, Reg.S1, 0));
+  runPair(page, code, ram, encodeFpLoad(LoadForm.Lw, 31, Reg.S0, 4), encodeFpStore(StoreForm.Sd, 31, Reg.S1, 0));
   checkLoad(page, hw.read64(ram), ECHO_PATTERN | 0xffff_ffff_0000_0000, LoadForm.Lwu, 4);
   hw.write64(ram, STORE_VALUE);
   subject("fsd");
-  runPair(page, ram, encodeFpLoad(LoadForm.Ld, 9, Reg.S1, 0), encodeFpStore(StoreForm.Sd, 9, Reg.S0, 8));
+  runPair(page, code, ram, encodeFpLoad(LoadForm.Ld, 9, Reg.S1, 0), encodeFpStore(StoreForm.Sd, 9, Reg.S0, 8));
   checkStore(page, STORE_VALUE, StoreForm.Sd, 8);
   subject("fsw");
-  runPair(page, ram, encodeFpLoad(LoadForm.Ld, 0, Reg.S1, 0), encodeFpStore(StoreForm.Sw, 0, Reg.S0, 12));
+  runPair(page, code, ram, encodeFpLoad(LoadForm.Ld, 0, Reg.S1, 0), encodeFpStore(StoreForm.Sw, 0, Reg.S0, 12));
   checkStore(page, STORE_VALUE & 0xffff_ffff, StoreForm.Sw, 12);
 }
 
 /** Two instructions with s0 = the device and s1 = ordinary memory. */
-function runPair(page: u64, ram: u64, first: u32, second: u32): bool {
-  const code = allocateZeroed(1);
-  const writer = changetype<CodeWriter>(<usize>(code + PAGE_SIZE - 8));
-  writer.next = code;
+function runPair(page: u64, code: u64, ram: u64, first: u32, second: u32): bool {
+  const writer = codeWriter(code);
   writer.put(first);
   writer.put(second);
   writer.put(EBREAK);
@@ -171,6 +188,29 @@ function runPair(page: u64, ram: u64, first: u32, second: u32): bool {
   return check(runCode(code, file), "both instructions complete");
 }
 
+/**
+ * Runs one instruction, of 16 or 32 bits, with a0 = STORE_VALUE and its register `base` = `address`. Register file 0 has the result. False if
+ * it raised an exception.
+ */
+function runOne(code: u64, instruction: u32, base: u32, address: u64): bool {
+  const writer = codeWriter(code);
+  if (isCompressed(instruction)) writer.putHalf(instruction);
+  else writer.put(instruction);
+  writer.put(EBREAK);
+  writer.finish();
+  const file = registerFile(0);
+  file.fill(GUEST_SECRET);
+  file.set(Reg.A0, STORE_VALUE);
+  file.set(base, address);
+  return runCode(code, file);
+}
+
+/** The same, which must succeed: what a0 holds then. */
+function completed(code: u64, instruction: u32, base: u32, address: u64): u64 {
+  check(runOne(code, instruction, base, address), "the instruction completes");
+  return registerFile(0).get(Reg.A0);
+}
+
 // Zcb: c.lbu a0, 1(s0); c.lhu a0, 2(s0); c.lh a0, 2(s0); c.sb a0, 1(s0); c.sh a0, 2(s0)
 const C_LBU: u32 = 0x8048;
 const C_LHU: u32 = 0x8428;
@@ -179,50 +219,31 @@ const C_SB: u32 = 0x8848;
 const C_SH: u32 = 0x8c28;
 
 /** The 16-bit forms of narrow accesses, where the hart has them: on ordinary memory they are tried first. */
-function testNarrowCompressed(page: u64): void {
-  const ram = allocateZeroed(1);
-  const file = registerFile(0);
-  if (!runHalf(C_LBU, ram)) return;
+function testNarrowCompressed(page: u64, code: u64): void {
+  if (!runOne(code, C_LBU, Reg.S0, allocateZeroed(1))) return;
   subject("c.lbu");
-  check(runHalf(C_LBU, page), "the instruction completes");
-  checkLoad(page, file.get(Reg.A0), ECHO_PATTERN & 0xff, LoadForm.Lbu, 1);
+  checkLoad(page, completed(code, C_LBU, Reg.S0, page), ECHO_PATTERN & 0xff, LoadForm.Lbu, 1);
   subject("c.lhu");
-  check(runHalf(C_LHU, page), "the instruction completes");
-  checkLoad(page, file.get(Reg.A0), ECHO_PATTERN & 0xffff, LoadForm.Lhu, 2);
+  checkLoad(page, completed(code, C_LHU, Reg.S0, page), ECHO_PATTERN & 0xffff, LoadForm.Lhu, 2);
   subject("c.lh");
-  check(runHalf(C_LH, page), "the instruction completes");
-  checkLoad(page, file.get(Reg.A0), <u64>(<i64>(<i16>ECHO_PATTERN)), LoadForm.Lh, 2);
+  const half: u64 = <u64>(<i64>(<i16>ECHO_PATTERN));
+  checkLoad(page, completed(code, C_LH, Reg.S0, page), half, LoadForm.Lh, 2);
   subject("c.sb");
-  check(runHalf(C_SB, page), "the instruction completes");
-  checkStore(page, (GUEST_SECRET + Reg.A0) & 0xff, StoreForm.Sb, 1);
+  completed(code, C_SB, Reg.S0, page);
+  checkStore(page, STORE_VALUE & 0xff, StoreForm.Sb, 1);
   subject("c.sh");
-  check(runHalf(C_SH, page), "the instruction completes");
-  checkStore(page, (GUEST_SECRET + Reg.A0) & 0xffff, StoreForm.Sh, 2);
-}
-
-/** One 16-bit instruction with s0 = `base`. The result stays in register file 0. */
-function runHalf(instruction: u32, base: u64): bool {
-  const code = allocateZeroed(1);
-  const writer = changetype<CodeWriter>(<usize>(code + PAGE_SIZE - 8));
-  writer.next = code;
-  writer.putHalf(instruction);
-  writer.put(EBREAK);
-  writer.finish();
-  const file = registerFile(0);
-  file.fill(GUEST_SECRET);
-  file.set(Reg.S0, base);
-  return runCode(code, file);
+  completed(code, C_SH, Reg.S0, page);
+  checkStore(page, STORE_VALUE & 0xffff, StoreForm.Sh, 2);
 }
 
 /** A load into and a store from each of x0 to x31. */
 function testEveryRegister(page: u64): void {
   const code = allocateZeroed(1);
-  const writer = changetype<CodeWriter>(<usize>(code + PAGE_SIZE - 8));
   const file = registerFile(0);
   subject("every register");
   for (let register: u32 = 0; register < 32; register++) {
     const base: u32 = register == Reg.T6 ? Reg.T5 : Reg.T6;
-    writer.next = code;
+    const writer = codeWriter(code);
     writer.put(encodeStore(StoreForm.Sd, register, base, 0x100));
     writer.put(encodeLoad(LoadForm.Lw, register, base, -4));
     writer.put(EBREAK);

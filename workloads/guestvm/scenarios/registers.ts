@@ -10,7 +10,7 @@ import {
   vectorMatches,
 } from "../../lib/hw";
 import {
-  CodeWriter,
+  codeWriter,
   EBREAK,
   ECALL,
   encodeAddi,
@@ -68,7 +68,7 @@ export function runRegisters(vm: TestVm): void {
 function checkNewVcpu(): void {
   const code = allocateZeroed(1);
   const dump = allocateZeroed(1);
-  const writer = writerAt(code);
+  const writer = codeWriter(code);
   for (let n: u32 = 1; n < 32; n++) writer.put(encodeStore(StoreForm.Sd, n, Reg.A1, <i32>(n << 3)));
   writer.putLoadConstant(Reg.A7, EID_HSM);
   writer.put(encodeAddi(Reg.A6, Reg.Zero, HsmFunction.Stop));
@@ -86,13 +86,6 @@ function checkNewVcpu(): void {
     const expected: u64 = n == Reg.A0 ? 1 : n == Reg.A1 ? dump : 0;
     checkEqual(read64(dump + ((<u64>n) << 3)), expected, "a general register at its start");
   }
-}
-
-/** A code writer for the page at `code`; the writer's own record lies at the end of that page. */
-function writerAt(code: u64): CodeWriter {
-  const writer = changetype<CodeWriter>(<usize>(code + PAGE_SIZE - 8));
-  writer.next = code;
-  return writer;
 }
 
 function testExits(vm: TestVm): void {
@@ -141,7 +134,7 @@ function fetchMissingPage(): void {
  * `changed` is the mask of registers that it may change. The result stays in register file 0.
  */
 function exitWith(vm: TestVm, code: u64, instruction: u32, value: u64, base: u64, changed: u64): bool {
-  const writer = writerAt(code);
+  const writer = codeWriter(code);
   writer.put(instruction);
   writer.put(EBREAK);
   writer.finish();
@@ -161,7 +154,7 @@ function exitWith(vm: TestVm, code: u64, instruction: u32, value: u64, base: u64
 
 /** An ecall with every register but a7, a6, a0 and a1 full of the secret. */
 function exitWithCall(vm: TestVm, code: u64, eid: u64, fid: u64, a0: u64): void {
-  const writer = writerAt(code);
+  const writer = codeWriter(code);
   writer.put(ECALL);
   writer.put(EBREAK);
   writer.finish();
@@ -192,7 +185,7 @@ function runProtected(vm: TestVm, code: u64): bool {
 
 /** A loop without exits of its own, long enough for the host's timer. */
 function exitInLoop(code: u64): void {
-  const writer = writerAt(code);
+  const writer = codeWriter(code);
   writer.put(encodeAddi(Reg.T0, Reg.T0, -1));
   writer.put(0xfe029ee3); // bnez t0, -4
   writer.put(EBREAK);

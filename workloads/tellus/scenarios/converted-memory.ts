@@ -1,5 +1,5 @@
 import { csrRead, probeCall, probeLoad, probeStore, read64, write64 } from "../../lib/hw";
-import { CodeWriter, EBREAK, encodeLoad, encodeStore, LoadForm, Reg, StoreForm } from "../../lib/assembler";
+import { codeWriter, EBREAK, encodeLoad, encodeStore, LoadForm, Reg, StoreForm } from "../../lib/assembler";
 import { RegisterFile, registerFile, runCode } from "../../lib/capsule";
 import { convertPages } from "../../lib/covh";
 import { allocatePages, allocateZeroed } from "../../lib/heap";
@@ -94,8 +94,7 @@ function touchThroughPaging(page: u64): void {
 
 /** Runs one instruction with s0 = VIRTUAL and all else full: it must fault and change nothing. */
 function expectFault(code: u64, file: RegisterFile, instruction: u32, cause: u64, value: u64): void {
-  const writer = changetype<CodeWriter>(<usize>(code + PAGE_SIZE - 8));
-  writer.next = code;
+  const writer = codeWriter(code);
   writer.put(instruction);
   writer.put(EBREAK);
   writer.finish();

@@ -1,5 +1,5 @@
 import {
-  CodeWriter,
+  codeWriter,
   ECALL,
   encodeLoad,
   encodeStore,
@@ -51,16 +51,10 @@ export function testFatalExits(): void {
   heapRelease(mark);
 }
 
-function writerOf(code: u64): CodeWriter {
-  const writer = changetype<CodeWriter>(<usize>(code + PAGE_SIZE - 8));
-  writer.next = code;
-  return writer;
-}
-
 function testLostAccess(name: string, instruction: u32, cause: u64): void {
   beginTest(name);
   const code = allocateZeroed(1);
-  const writer = writerOf(code);
+  const writer = codeWriter(code);
   writer.putLoadConstant(Reg.S0, NOWHERE + 0x123456);
   writer.put(instruction);
   const tvm = buildCodeTvm(code, 0);
@@ -83,7 +77,7 @@ function expectEnd(tvm: Tvm, exit: Exit, cause: u64): void {
 function testJumpToDevice(): void {
   beginTest("a jump into a device ends the vCPU");
   const code = allocateZeroed(1);
-  const writer = writerOf(code);
+  const writer = codeWriter(code);
   writer.putLoadConstant(Reg.A0, MMIO_PAGE);
   writer.putLoadConstant(Reg.A1, PAGE_SIZE);
   writer.putLoadConstant(Reg.A6, CovgFunction.AddMmioRegion);
@@ -106,7 +100,7 @@ function testJumpToDevice(): void {
 function testLastCall(name: string, eid: u64, fid: u64): void {
   beginTest(name);
   const code = allocateZeroed(1);
-  const writer = writerOf(code);
+  const writer = codeWriter(code);
   writer.putLoadConstant(Reg.A1, 1);
   writer.putLoadConstant(Reg.A6, fid);
   writer.putLoadConstant(Reg.A7, eid);

@@ -1,5 +1,5 @@
 import { csrClear, csrRead, csrSet } from "../../lib/hw";
-import { CodeWriter, ECALL, encodeAddi, encodeJump, Reg } from "../../lib/assembler";
+import { codeWriter, ECALL, encodeAddi, encodeJump, Reg } from "../../lib/assembler";
 import { endLine, print, printDecimal } from "../../lib/console";
 import { deadlineIn, hasPassed, PATIENCE, waitUntilAtLeast } from "../../lib/deadline";
 import { allocateZeroed, heapMark, heapRelease } from "../../lib/heap";
@@ -7,7 +7,7 @@ import { armTimer, NEVER, SIE_EXTERNAL, SIE_TIMER } from "../../lib/interrupts";
 import { awaitIdle, commandResult, post, runOn } from "../../lib/mailbox";
 import { guestRegister, setGuestRegister } from "../../lib/nacl";
 import { beginTest, check, checkEqual, checkSuccess, endTest, subject } from "../../lib/protocol";
-import { PAGE_SIZE, thisVm } from "../../lib/records";
+import { thisVm } from "../../lib/records";
 import { EID_SRST } from "../../lib/sbi";
 import { HOST_SECRET } from "../../lib/tvm-map";
 import { EXC_ECALL_VS, IRQ_SEI, IRQ_STI, SCAUSE_INTERRUPT, SIE, SIP, TIME } from "../../../hypervisor/riscv/csr";
@@ -52,15 +52,9 @@ export function testHostInterrupts(): void {
 /** A TVM that never exits by itself. */
 function endlessTvm(): Tvm {
   const code = allocateZeroed(1);
-  const writer = writerAt(code);
+  const writer = codeWriter(code);
   writer.put(encodeJump(0));
   return buildCodeTvm(code, 0);
-}
-
-function writerAt(code: u64): CodeWriter {
-  const writer = changetype<CodeWriter>(<usize>(code + PAGE_SIZE - 8));
-  writer.next = code;
-  return writer;
 }
 
 function testTimer(): void {
@@ -144,7 +138,7 @@ function testFromAnotherHart(tvm: Tvm): void {
 function testSingleSteps(): void {
   beginTest("a host steps through a TVM with its timer");
   const code = allocateZeroed(1);
-  const writer = writerAt(code);
+  const writer = codeWriter(code);
   writer.putLoadConstant(Reg.T0, LOOP_TURNS);
   writer.put(encodeAddi(Reg.T0, Reg.T0, -1));
   writer.put(BNEZ_T0_BACK);

@@ -1,9 +1,8 @@
-import { CodeWriter, ECALL, encodeAddi, encodeOr, Reg } from "../../lib/assembler";
+import { codeWriter, CodeWriter, ECALL, encodeAddi, encodeOr, Reg } from "../../lib/assembler";
 import { allocateZeroed } from "../../lib/heap";
 import { guestRegister } from "../../lib/nacl";
 import { beginTest, checkEqual, endTest } from "../../lib/protocol";
 import { fpFill, vectorFill } from "../../lib/hw";
-import { PAGE_SIZE } from "../../lib/records";
 import { EID_LEGACY_PUTCHAR, EID_SRST } from "../../lib/sbi";
 import { HOST_SECRET } from "../../lib/tvm-map";
 import { EXC_ECALL_VS } from "../../../hypervisor/riscv/csr";
@@ -20,8 +19,7 @@ const BOOT_ARGUMENT: u64 = 0x1_2345_6789;
 export function testNewVcpuRegisters(): void {
   beginTest("the host's registers do not reach a new TVM");
   const code = allocateZeroed(1);
-  const writer = changetype<CodeWriter>(<usize>(code + PAGE_SIZE - 8));
-  writer.next = code;
+  const writer = codeWriter(code);
   for (let n: u32 = 1; n < 32; n++) {
     if (n != Reg.A0 && n != Reg.A1 && n != Reg.T0) writer.put(encodeOr(Reg.T0, Reg.T0, n));
   }

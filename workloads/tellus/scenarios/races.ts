@@ -1,4 +1,4 @@
-import { CodeWriter, encodeJump, WFI } from "../../lib/assembler";
+import { codeWriter, encodeJump, WFI } from "../../lib/assembler";
 import { convertPages, PAGE_DIRECTORY_PAGES, tvmDestroy } from "../../lib/covh";
 import { allocatePages, allocatePagesAligned, allocateZeroed } from "../../lib/heap";
 import { awaitIdle, commandResult, post } from "../../lib/mailbox";
@@ -74,8 +74,7 @@ function raceForCreation(): void {
 function raceForTvm(): void {
   beginTest("harts race for a TVM");
   const code = allocateZeroed(1);
-  const writer = changetype<CodeWriter>(<usize>(code + PAGE_SIZE - 8));
-  writer.next = code;
+  const writer = codeWriter(code);
   writer.put(WFI);
   writer.put(encodeJump(-4));
   const own = allocatePages(PAGES * hartCount());

@@ -1,4 +1,4 @@
-import { CodeWriter, encodeJump } from "../../lib/assembler";
+import { codeWriter, encodeJump } from "../../lib/assembler";
 import {
   addZeroPages,
   blockPages,
@@ -42,8 +42,7 @@ export function testTwoHarts(): void {
   }
   beginTest("a TVM that runs on another hart");
   const code = allocateZeroed(1);
-  const writer = changetype<CodeWriter>(<usize>(code + PAGE_SIZE - 8));
-  writer.next = code;
+  const writer = codeWriter(code);
   writer.put(encodeJump(0));
   const spare = allocatePages(1);
   checkSuccess(ensureNacl(), "NACL set_shmem");
