@@ -36,7 +36,7 @@ const DIGEST: u64 = 48;
 
 /** Bit of the configuration that register 1 holds. */
 const CONFIG_DEVELOPMENT_ROOT: u64 = 1;
-/** The build that records what it reads (machine/riscv/recorder.h): it keeps no secret. */
+/** The build that records what it reads (hypervisor/recording.ts): it keeps no secret. */
 const CONFIG_RECORDING: u64 = 2;
 
 /** Bytes for `initPlatform`, 8-byte aligned. */

@@ -41,7 +41,7 @@ export function interfaceOf(door: string): Pick<RecordingHead, "primitives" | "e
   };
 }
 
-/** Bytes of the log that lie at the start of its memory: used, full, digest, nothing. */
+/** Bytes of the log that lie at the start of its memory: used, full, digest, end. */
 export const LOG_HEAD = 32;
 
 /** The log as it lies in RAM. */

@@ -58,7 +58,7 @@ export class Replay {
       setHartRecord: (record: bigint) => void (this.#threadPointer = record),
       // The door of crypto/ brings nothing in: it is not recorded, but computed again.
       ...cryptoDoor(),
-      wipeBytes: (at: bigint, length: bigint) => this.memory.bytes.fill(0, Number(at), Number(at + length)),
+      wipeBytes: (at: bigint, length: bigint) => void this.memory.bytes.fill(0, Number(at), Number(at + length)),
       wipeStack: () => {},
       lastHashVariant: () => 2,
     };
@@ -67,12 +67,6 @@ export class Replay {
       hw[primitive.name] = this.#primitive(primitive);
     }
     const abort = (...args: (bigint | number)[]): void => void this.#exports.panicAssert(...args);
-    // The door of crypto/ only computes: nothing of it was recorded.
-    Object.assign(hw, cryptoDoor(), {
-      wipeBytes: (at: bigint, length: bigint) => void this.memory.bytes.fill(0, Number(at), Number(at + length)),
-      wipeStack: () => {},
-      lastHashVariant: () => 2,
-    });
     const imports = { env: { memory: this.memory.wasmMemory, abort }, hw };
     const instance = new WebAssembly.Instance(new WebAssembly.Module(module), imports);
     this.#exports = instance.exports as unknown as Exports;
@@ -103,7 +97,7 @@ export class Replay {
     if (this.#byte() !== this.#digestByte()) this.#differ("what went out before this entry differs");
     this.#threadPointer = this.#value();
     const context = this.#value();
-    // recorder.h: record_context.
+    // recording.ts: contextOf.
     const field = entry.name === "helperTrap" ? fieldOffset("hart", "helper") : 0;
     const current = this.memory.read64(Number(this.#threadPointer) + field);
     if (current !== context) this.#differ(`the context is ${hex(current)}, recorded was ${hex(context)}`);
@@ -123,7 +117,7 @@ export class Replay {
     if (action !== recorded) this.#differ(`the action is ${action}, recorded was ${recorded}`);
   }
 
-  /** recorder.h: record_exit. */
+  /** recording.ts: recordExit. */
   #mixRegisters(context: number): void {
     const all = this.memory.read64(context) !== 0n;
     for (let n = 1; n < REGISTERS; n++) {
@@ -217,7 +211,7 @@ export class Replay {
     this.#mixHalves(Number(BigInt.asUintN(32, word)), Number(BigInt.asUintN(32, word >> 32n)));
   }
 
-  /** recorder.h: record_word. */
+  /** recording.ts: recordWord. */
   #mixHalves(low: number, high: number): void {
     let h = Math.imul(this.#digest ^ low, 0x9e3779b1);
     h = Math.imul(((h << 15) | (h >>> 17)) ^ high, 0x85ebca77);

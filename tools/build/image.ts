@@ -90,7 +90,7 @@ export async function compileC(
 /** Assembles the machine layer of one module. */
 export async function assemble(module: ImageModule, machineFolder: string, outputFolder: string): Promise<string[]> {
   // Assembly calls the wrappers instead.
-  const entries = module.recording ? recordedEntries(module.exports).map(({ name }) => name) : [];
+  const entries = module.recordLogSize ? recordedEntries(module.exports).map(({ name }) => name) : [];
   const objects = module.assembly.map((file) => path.join(outputFolder, file.replace(/\.S$/, ".o")));
   await Promise.all(
     module.assembly.map((file, index) =>
@@ -159,7 +159,7 @@ export async function embeddedObject(binary: string, dataOffset: number, folder:
 /** Links; throws with the reason of the linker script's check that failed. */
 export async function link(
   objects: string[],
-  base: number,
+  { base, recordLogSize = 0 }: ImageModule,
   staticData: number,
   machineFolder: string,
   output: string,
@@ -169,6 +169,7 @@ export async function link(
     [
       ...["-T", path.join(machineFolder, "image.ld"), "--no-check-sections", "-z", "max-page-size=4096"],
       ...["--defsym", `IMAGE_BASE=${base}`, "--defsym", `STATIC_DATA=${staticData}`],
+      ...["--defsym", `RECORD_LOG_SIZE=${recordLogSize}`],
       ...["-o", output, ...objects],
     ],
     new Map(),

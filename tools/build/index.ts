@@ -145,7 +145,7 @@ class ModuleBuild {
     for (let attempt = 0; attempt < 4; attempt++) {
       const compiled = await this.compile(this.module.base + room);
       const draft = path.join(this.workFolder, "draft.elf");
-      await image.link(compiled.objects, this.module.base, compiled.memoryBase, this.machineFolder, draft);
+      await image.link(compiled.objects, this.module, compiled.memoryBase, this.machineFolder, draft);
       const needed =
         Math.ceil((await image.textSize(draft, this.module.base, this.workFolder)) / TEXT_STEP) * TEXT_STEP;
       if (needed <= room && room <= needed + TEXT_STEP) return this.finish(compiled, draft, room);
@@ -166,7 +166,7 @@ class ModuleBuild {
     compiled.module.dispose();
     const { c, names, indirectTargets } = await this.step("wasm2c", () => this.writeC(info));
     image.writeDoorLists(path.join(root, "hypervisor/riscv/csr.ts"), path.join(root, module.door), this.workFolder);
-    if (module.recording) {
+    if (module.recordLogSize) {
       const door = recordingDoor(readFileSync(path.join(root, module.door), "utf8"), module.exports);
       writeFileSync(path.join(this.workFolder, RECORDING_DOOR), door);
     }
@@ -217,7 +217,7 @@ class ModuleBuild {
   }
 
   private headers(): string[] {
-    return [...headersOf(this.module), ...(this.module.recording ? [RECORDING_DOOR] : [])];
+    return [...headersOf(this.module), ...(this.module.recordLogSize ? [RECORDING_DOOR] : [])];
   }
 
   /** Whether a function (by its name in wasm) is one that need not be fast. */
@@ -249,7 +249,7 @@ class ModuleBuild {
         "symbol-table",
         this.workFolder,
       );
-      await image.link([...compiled.objects, table], this.module.base, compiled.memoryBase, this.machineFolder, elf);
+      await image.link([...compiled.objects, table], this.module, compiled.memoryBase, this.machineFolder, elf);
       const renamed = path.join(this.workFolder, "renamed-symbols");
       writeFileSync(renamed, renamings(functions));
       await image.runTool("objcopy", [`--redefine-syms=${renamed}`, elf], names, this.workFolder);
@@ -265,7 +265,7 @@ class ModuleBuild {
       stackThrough,
       imageSize: readFileSync(bin).length,
       rebuilt: true,
-      ...(this.module.recording ? { recordLog: await this.recordLog(elf) } : {}),
+      ...(this.module.recordLogSize ? { recordLog: await this.recordLog(elf) } : {}),
     };
     writeRecord(this.recordFile, { inputs: compiled.inputs, files, embedded: this.embeddedFiles(), textRoom, result });
     return result;

@@ -30,8 +30,8 @@ export interface ImageModule {
   textRoom: number;
   /** No table of its functions' names in the image: nothing in it makes backtraces. */
   nameless?: boolean;
-  /** Wraps everything that goes through the door in code that records it (recording-door.ts). */
-  recording?: boolean;
+  /** Wraps everything that goes through the door in code that records it (recording-door.ts), in a log of this many bytes at the end of the image. */
+  recordLogSize?: number;
   /** Stacks, with the entries that can be on each at the same time. */
   stacks: { what: string; size: number; entries: string[] }[];
 }
@@ -122,18 +122,28 @@ export function headersOf({ headers, packages = [] }: ImageModule): string[] {
   return [...headers, ...packages.map((each) => each.header)];
 }
 
+/** What the wrappers of the hypervisor that records call (recording-door.ts). The first argument is the log. */
+export const RECORDER_EXPORTS = {
+  recordWord: "(u64, u64) => void",
+  recordTag: "(u64, u32) => void",
+  recordValue: "(u64, u64) => void",
+  recordBytes: "(u64, u64, u64) => void",
+  recordEntry: "(u64, u64, u32) => void",
+  recordExit: "(u64, u32, u32) => void",
+};
+
 /**
- * The hypervisor that records what goes through its door: the same TypeScript with another machine layer. Not for anything but debugging: what it reads of
- * guests lies in its log.
+ * The hypervisor that records what goes through its door: the same TypeScript, and wrappers around the primitives and the entries. Not for anything but
+ * debugging: what it reads of guests lies in its log.
  */
 export const RECORDING_HYPERVISOR: ImageModule = {
   ...HYPERVISOR,
   name: "recording hypervisor",
-  headers: ["hw.h", "recorder.h"],
-  assembly: [...HYPERVISOR.assembly, "record-log.S"],
+  entry: "hypervisor/recording.ts",
+  exports: { ...HYPERVISOR.exports, ...RECORDER_EXPORTS },
+  recordLogSize: 256 << 20,
   output: "salus-recording",
-  textRoom: 96 * 1024,
-  recording: true,
+  textRoom: 216 * 1024,
   stacks: HYPERVISOR.stacks.map((stack) => ({ ...stack, entries: stack.entries.map((entry) => `recorded_${entry}`) })),
 };
 

@@ -1,9 +1,10 @@
 import { cPrototype } from "./c-source.ts";
 import { declaredPrimitives } from "./checks.ts";
+import { RECORDER_EXPORTS } from "./modules.ts";
 
 /**
  * The flavour that records: wrappers in C around each primitive of the door and each entry, generated from their declarations, and what the
- * replay has to know of them (machine/simulated/replay.ts). machine/riscv/recorder.h writes the log:
+ * replay has to know of them (machine/simulated/replay.ts). hypervisor/recording.ts writes the log:
  *
  *     primitive   u8 number, u8 digest, then what came in: the result, and what the table below adds
  *     entry       u8 ENTRY + number of the export, u8 digest, hart record, context, its registers 1 to 31 (unless context is 0), arguments
@@ -58,15 +59,21 @@ export function recordedEntries(
   exports: Record<string, string>,
 ): { name: string; parameters: string[]; result: string }[] {
   return Object.entries(exports)
-    .filter(([name]) => name !== "panicAssert" && name !== "panicWasm")
+    .filter(([name]) => name !== "panicAssert" && name !== "panicWasm" && !(name in RECORDER_EXPORTS))
     .map(([name, signature]) => ({ name, ...parts(signature) }));
 }
 
-/** The header with all wrappers, to be included after recorder.h. */
+/** The log, as the first argument of what writes it. The door's image_RecordLog is an address of constants. */
+const LOG = "(u64)record_log";
+const LOG_SYMBOLS = `extern char record_log[] __asm__("image_RecordLog"), record_log_end[] __asm__("image_End");`;
+
+/** The header with all wrappers. */
 export function recordingDoor(door: string, exports: Record<string, string>): string {
   const primitives = recordedPrimitives(door);
   return [
     "#pragma once",
+    LOG_SYMBOLS,
+    ...Object.entries(RECORDER_EXPORTS).map(([name, signature]) => cPrototype(name, signature)),
     ...primitives.map(primitiveWrapper),
     ...primitives.map(({ name }) => `#define hw_${name} recorded_${name}`),
     ...recordedEntries(exports).map(entryWrapper),
@@ -77,11 +84,12 @@ export function recordingDoor(door: string, exports: Record<string, string>): st
 function primitiveWrapper({ name, tag, parameters, result, effect }: RecordedPrimitive): string {
   const list = parameters.map((type, index) => `${type} a${index}`).join(", ") || "void";
   const call = `hw_${name}(${parameters.map((_, index) => `a${index}`).join(", ")});`;
-  const before = [...parameters.map((_, index) => `record_word(a${index});`), `record_tag(${tag});`];
+  const before = [...parameters.map((_, index) => `recordWord(${LOG}, a${index});`), `recordTag(${LOG}, ${tag});`];
   const after: string[] = [];
-  if (result !== "void") after.push("record_value(result);");
-  if (effect?.bytes) after.push(`record_bytes(a${effect.bytes.at}, a${effect.bytes.length});`);
-  if (effect?.word !== undefined) after.push(`if (a${effect.word}) record_value(*(volatile u64*)a${effect.word});`);
+  if (result !== "void") after.push(`recordValue(${LOG}, result);`);
+  if (effect?.bytes) after.push(`recordBytes(${LOG}, a${effect.bytes.at}, a${effect.bytes.length});`);
+  if (effect?.word !== undefined)
+    after.push(`if (a${effect.word}) recordValue(${LOG}, *(volatile u64*)a${effect.word});`);
   const middle = result === "void" ? [call] : [`${result} result = ${call}`];
   const end = result === "void" || name === LAST ? [] : ["return result;"];
   return `door ${result} recorded_${name}(${list}) { ${[...before, ...middle, ...after, ...end].join(" ")} }`;
@@ -91,9 +99,14 @@ function entryWrapper(entry: { name: string; parameters: string[]; result: strin
   const { name, parameters, result } = entry;
   const list = parameters.map((type, n) => `${type} a${n}`).join(", ") || "void";
   const call = `${name}(${parameters.map((_, n) => `a${n}`).join(", ")});`;
-  const before = [`record_entry(${ENTRY_TAG + index});`, ...parameters.map((_, n) => `record_value(a${n});`)];
+  const before = [
+    `recordEntry(${LOG}, (u64)record_log_end, ${ENTRY_TAG + index});`,
+    ...parameters.map((_, n) => `recordValue(${LOG}, a${n});`),
+  ];
   const rest =
-    result === "void" ? [call] : [`${result} action = ${call}`, `record_exit(${EXIT_TAG}, action);`, "return action;"];
+    result === "void"
+      ? [call]
+      : [`${result} action = ${call}`, `recordExit(${LOG}, ${EXIT_TAG}, action);`, "return action;"];
   const prototype = cPrototype(name, `(${parameters.join(", ")}) => ${result}`);
   return `${prototype}\nEXPORTED ${result} recorded_${name}(${list}) { ${[...before, ...rest].join(" ")} }`;
 }
