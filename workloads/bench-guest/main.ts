@@ -11,14 +11,14 @@ import {
 } from "../lib/attestation";
 import { addMmioRegion } from "../lib/covg";
 import { allocateZeroed } from "../lib/heap";
-import { handleTrap } from "../lib/interrupts";
-import { reportAssert, reportWasmTrap } from "../lib/panic";
 import { PAGE_SIZE } from "../lib/records";
 import { EID_BASE, putchar, RESET_NO_REASON, RESET_SHUTDOWN, sbi, systemReset } from "../lib/sbi";
 import { afterImage, startTestVm } from "../lib/start";
-import { TrapFrame } from "../lib/trap-frame";
 import { ZERO_PAGES_START } from "../lib/tvm-map";
 import { DEVICE_PAGE, FAULTING_PAGES, FAULTS_BEFORE, ROUND_TRIPS, WARM_UP } from "../bench-host/bench-map";
+
+export { handleTrap as trap } from "../lib/interrupts";
+export { reportAssert as panicAssert, reportWasmTrap as panicWasm } from "../lib/panic";
 
 /** Room for a certificate. */
 const EVIDENCE_PAGES: u64 = 4;
@@ -114,16 +114,4 @@ function measureAttestation(): void {
 
 export function secondaryMain(_hartId: u64, _stackTop: u64): void {
   assert(false, "the guest has one vCPU");
-}
-
-export function trap(frame: usize): void {
-  handleTrap(changetype<TrapFrame>(frame));
-}
-
-export function panicAssert(message: usize, file: usize, line: u32, column: u32): void {
-  reportAssert(message, file, line, column);
-}
-
-export function panicWasm(kind: u32): void {
-  reportWasmTrap(kind);
 }

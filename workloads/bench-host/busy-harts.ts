@@ -1,14 +1,12 @@
-import { add64, csrSet, loadAcquire64, pause, read64, storeRelease64 } from "../lib/hw";
+import { add64, csrSet, loadAcquire64, pause, storeRelease64 } from "../lib/hw";
 import { cpuRun, tsmLocalFence } from "../lib/covh";
 import { allocateZeroed } from "../lib/heap";
 import { clearSoftwareInterrupt, SIE_SOFTWARE } from "../lib/interrupts";
 import { awaitIdle, commandArgument, completeCommand, nextCommand, post } from "../lib/mailbox";
-import { NACL_PAGES } from "../lib/nacl";
-import { TestVm } from "../lib/records";
-import { HSM_STOPPED, hartStatus, sendIpi } from "../lib/sbi";
-import { adoptSecondary, awaitOnline, createHart, reserveHarts, startHart } from "../lib/start";
+import { sendIpi } from "../lib/sbi";
+import { adoptSecondary } from "../lib/start";
 import { SIE } from "../../hypervisor/riscv/csr";
-import { ensureNacl, hartAt, hartCount, state } from "../tellus/state";
+import { ensureNacl, hartAt, hartCount } from "../tellus/state";
 import { expect } from "./announce";
 
 /** The benchmark's other harts, each of which runs a TVM of its own while the boot hart measures. */
@@ -27,22 +25,6 @@ export class Board {
 
   at(offset: usize): u64 {
     return <u64>(changetype<usize>(this) + offset);
-  }
-}
-
-/** Starts every other hart of the machine. */
-export function startOtherHarts(vm: TestVm): void {
-  const machine = state();
-  reserveHarts(vm, machine.hartCount);
-  machine.naclAreas = allocateZeroed(machine.hartCount * NACL_PAGES);
-  let index: u64 = 1;
-  for (let i: u64 = 0; i < machine.hartCount; i++) {
-    const id = read64(<u64>machine.hartIds + i * 8);
-    if (id == vm.hart(0).id) continue;
-    expect(hartStatus(id), <u64>HSM_STOPPED);
-    const hart = createHart(vm, index++, id);
-    expect(startHart(hart), 0);
-    assert(awaitOnline(hart), "a hart comes up");
   }
 }
 

@@ -3,11 +3,12 @@ import { convertPages, cpuRun, reclaimPages, tsmInitiateFence, tvmDestroy } from
 import { allocatePages, allocateZeroed } from "../lib/heap";
 import { PAGE_SIZE, thisVm } from "../lib/records";
 import { remoteSfenceVma } from "../lib/sbi";
+import { startOtherHarts } from "../tellus/other-harts";
 import { state } from "../tellus/state";
 import { announce, expect } from "./announce";
 import { ROUND_TRIPS, WARM_UP } from "./bench-map";
 import { convertedTvm } from "./bench-tvm";
-import { Board, fenceBusyHarts, newBoard, occupy, release, startOtherHarts } from "./busy-harts";
+import { Board, fenceBusyHarts, newBoard, occupy, release } from "./busy-harts";
 import { convertedPages, createSmallTvm, exiting, runToExits, smallProgram, SPINNING } from "./small-tvm";
 import { createAndFinalize } from "./tvm-rows";
 

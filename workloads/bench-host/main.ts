@@ -1,17 +1,14 @@
 import { imageAddress, ImageSymbol } from "../lib/hw";
 import { printLine } from "../lib/console";
-import { readTsmInfo, TSM_INFO_SIZE, tsmGetInfo, TsmInfo } from "../lib/covh";
 import { allocateZeroed } from "../lib/heap";
-import { handleTrap } from "../lib/interrupts";
 import { NACL_PAGES } from "../lib/nacl";
-import { reportAssert, reportWasmTrap } from "../lib/panic";
 import { RESET_NO_REASON, RESET_SHUTDOWN, systemReset } from "../lib/sbi";
 import { afterImage, startTestVm } from "../lib/start";
-import { TrapFrame } from "../lib/trap-frame";
 import { useHeapRange } from "../tellus/host-memory";
 import { bootArgumentsHave, GUEST_IMAGE_DISTANCE, readMachine } from "../tellus/machine";
-import { parameterBuffer, state } from "../tellus/state";
-import { expect, report } from "./announce";
+import { state } from "../tellus/state";
+import { askTsm } from "../tellus/tsm";
+import { report } from "./announce";
 import { serveBusyHart } from "./busy-harts";
 import { measureBusyRows } from "./busy-rows";
 import { measureHostRows } from "./host-rows";
@@ -20,6 +17,9 @@ import { measureMeasuredGibRow, measureMeasuredRows } from "./measured-rows";
 import { measureScaleRows } from "./scale-rows";
 import { measureTvmRows } from "./tvm-rows";
 
+export { handleTrap as trap } from "../lib/interrupts";
+export { reportAssert as panicAssert, reportWasmTrap as panicWasm } from "../lib/panic";
+
 /** The benchmark's host: does every operation once or a thousand times, between marks (bench/README.md). */
 export function main(hartId: u64, fdt: u64): void {
   const vm = startTestVm(hartId, afterImage(), imageAddress(ImageSymbol.Start) + GUEST_IMAGE_DISTANCE);
@@ -27,7 +27,8 @@ export function main(hartId: u64, fdt: u64): void {
   vm.timebase = state().timebase;
   reportMemory();
   useHeapRange();
-  readTsm();
+  askTsm();
+  state().naclAreas = allocateZeroed(NACL_PAGES);
   // The boot arguments say what this machine is for (tools/bench/rows.ts).
   if (bootArgumentsHave("bench.busy")) {
     measureBusyRows();
@@ -53,29 +54,6 @@ function reportMemory(): void {
   report("host-memory", bytes);
 }
 
-function readTsm(): void {
-  const machine = state();
-  const buffer = parameterBuffer();
-  expect(tsmGetInfo(buffer, TSM_INFO_SIZE), TSM_INFO_SIZE);
-  const info = changetype<TsmInfo>(<usize>(buffer + 64));
-  readTsmInfo(info, buffer);
-  machine.tvmStatePages = info.tvmStatePages;
-  machine.vcpuStatePages = info.vcpuStatePages;
-  machine.naclAreas = allocateZeroed(NACL_PAGES);
-}
-
 export function secondaryMain(hartId: u64, stackTop: u64): void {
   serveBusyHart(hartId, stackTop);
-}
-
-export function trap(frame: usize): void {
-  handleTrap(changetype<TrapFrame>(frame));
-}
-
-export function panicAssert(message: usize, file: usize, line: u32, column: u32): void {
-  reportAssert(message, file, line, column);
-}
-
-export function panicWasm(kind: u32): void {
-  reportWasmTrap(kind);
 }

@@ -1,11 +1,10 @@
 import { csrWrite, fenceI, imageAddress, ImageSymbol, probeCall, read64, storeRelease64 } from "../lib/hw";
 import { codeWriter, encodeJumpRegister, Reg } from "../lib/assembler";
 import { endLine, print, printDecimal, printHex } from "../lib/console";
-import { convertPages, readTsmInfo, TSM_INFO_SIZE, tsmGetInfo, tsmInitiateFence, TsmInfo } from "../lib/covh";
+import { convertPages, tsmInitiateFence } from "../lib/covh";
 import { allocateHugePages, allocatePages, allocateZeroed } from "../lib/heap";
-import { handleTrap, maskInterrupts } from "../lib/interrupts";
+import { maskInterrupts } from "../lib/interrupts";
 import { NACL_PAGES } from "../lib/nacl";
-import { reportAssert, reportWasmTrap } from "../lib/panic";
 import { TestHart } from "../lib/records";
 import {
   adoptSecondary,
@@ -16,10 +15,10 @@ import {
   startHart,
   startTestVm,
 } from "../lib/start";
-import { TrapFrame } from "../lib/trap-frame";
 import { SATP, SIE } from "../../hypervisor/riscv/csr";
 import { GUEST_IMAGE_DISTANCE, readMachine } from "../tellus/machine";
-import { parameterBuffer, Range, state } from "../tellus/state";
+import { Range, state } from "../tellus/state";
+import { askTsm } from "../tellus/tsm";
 import { layOutTvm } from "../tellus/tvm-builder";
 import { writeGuest } from "./guest-code";
 import { KeptWork, liveForEver, TOUCHED_PAGES } from "./kept-hart";
@@ -27,6 +26,9 @@ import { chooseKept, linuxImage } from "./plan";
 import { makeStatus } from "./status";
 import { Storm } from "./storm";
 import { makeLinuxTree } from "./tree";
+
+export { handleTrap as trap } from "../lib/interrupts";
+export { reportAssert as panicAssert, reportWasmTrap as panicWasm } from "../lib/panic";
 
 /**
  * A host that shares its machine with a stock Linux: it keeps one hart and a range of memory, on which TVMs come and go for ever, and starts the Linux whose
@@ -45,7 +47,7 @@ export function main(hartId: u64, fdt: u64): void {
   vm.hasStimecmp = state().hasStimecmp;
   const kept = changetype<Range>(<usize>allocateZeroed(1));
   const tree = chooseKept(kept);
-  readTsm();
+  askTsm();
 
   reserveHarts(vm, 2);
   const hart = createHart(vm, 1, otherHart(hartId));
@@ -70,15 +72,6 @@ export function main(hartId: u64, fdt: u64): void {
   printHex(converted);
   endLine();
   startLinux(hartId, tree);
-}
-
-function readTsm(): void {
-  const buffer = parameterBuffer();
-  assert(tsmGetInfo(buffer, TSM_INFO_SIZE) == TSM_INFO_SIZE, "there is no TSM");
-  const info = changetype<TsmInfo>(<usize>(buffer + 64));
-  readTsmInfo(info, buffer);
-  state().tvmStatePages = info.tvmStatePages;
-  state().vcpuStatePages = info.vcpuStatePages;
 }
 
 /** The last hart that is not the boot hart. */
@@ -129,16 +122,4 @@ export function secondaryMain(hartId: u64, stackTop: u64): void {
   assert(hart.id == hartId, "a hart got another one's stack");
   storeRelease64(hart.address(offsetof<TestHart>("online")), 1);
   liveForEver(changetype<KeptWork>(hart.program + WORK_OFFSET));
-}
-
-export function trap(frame: usize): void {
-  handleTrap(changetype<TrapFrame>(frame));
-}
-
-export function panicAssert(message: usize, file: usize, line: u32, column: u32): void {
-  reportAssert(message, file, line, column);
-}
-
-export function panicWasm(kind: u32): void {
-  reportWasmTrap(kind);
 }

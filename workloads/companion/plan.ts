@@ -2,7 +2,8 @@ import { imageAddress, ImageSymbol, read64 } from "../lib/hw";
 import { bigEndianCells, FdtCursor, fdtOpen, FdtToken } from "../lib/fdt";
 import { allocateZeroed } from "../lib/heap";
 import { HUGE_PAGE_SIZE, thisVm } from "../lib/records";
-import { GUEST_IMAGE_DISTANCE, largestGap } from "../tellus/machine";
+import { largestStretch } from "../tellus/host-memory";
+import { GUEST_IMAGE_DISTANCE } from "../tellus/machine";
 import { MAX_HOLES, Range, state } from "../tellus/state";
 
 /**
@@ -28,18 +29,10 @@ export function linuxImage(): u64 {
 export function chooseKept(kept: Range): u64 {
   addHole(linuxImage(), linuxImage() + read64(linuxImage() + IMAGE_SIZE_OFFSET));
   addInitrd();
-  const gap = changetype<Range>(<usize>allocateZeroed(1));
-  let start: u64 = 0;
-  let end: u64 = 0;
-  for (let i: u32 = 0; i < state().ramCount; i++) {
-    largestGap(i, gap);
-    if (gap.end - gap.start <= end - start) continue;
-    start = gap.start;
-    end = gap.end;
-  }
-  kept.end = end & ~(HUGE_PAGE_SIZE - 1);
+  const free = largestStretch();
+  kept.end = free.end & ~(HUGE_PAGE_SIZE - 1);
   kept.start = kept.end - KEPT_BYTES;
-  assert(kept.start - TREE_ROOM >= start, "too little memory for the companion");
+  assert(kept.start - TREE_ROOM >= free.start, "too little memory for the companion");
   const vm = thisVm();
   vm.heapNext = kept.start;
   vm.heapEnd = kept.end;

@@ -1,14 +1,13 @@
-import { imageAddress, ImageSymbol, read64, read8 } from "../lib/hw";
+import { imageAddress, ImageSymbol, read8 } from "../lib/hw";
 import { endLine, print, printCharacter, printDecimal, printHex, printLine } from "../lib/console";
-import { readTsmInfo, TSM_INFO_SIZE, tsmGetInfo, TsmInfo } from "../lib/covh";
 import { bigEndianCells, FdtCursor, fdtOpen, FdtToken } from "../lib/fdt";
 import { allocateZeroed } from "../lib/heap";
-import { NACL_PAGES } from "../lib/nacl";
-import { TestVm } from "../lib/records";
-import { afterImage, awaitOnline, createHart, reserveHarts, startHart, startTestVm } from "../lib/start";
+import { afterImage, startTestVm } from "../lib/start";
 import { useHeapRange } from "../tellus/host-memory";
 import { GUEST_IMAGE_DISTANCE, readMachine } from "../tellus/machine";
-import { parameterBuffer, state } from "../tellus/state";
+import { startOtherHarts } from "../tellus/other-harts";
+import { state } from "../tellus/state";
+import { askTsm } from "../tellus/tsm";
 import { serveCommands } from "./commands";
 
 /** Boot hart: device tree, memory, the other harts; then commands for ever. */
@@ -22,7 +21,10 @@ export function bootControlledHost(hartId: u64, fdt: u64): void {
   describeMemory();
   describeChosen(fdt);
   useHeapRange();
-  startSecondaryHarts(vm);
+  const harts = startOtherHarts(vm);
+  print("host: harts ");
+  printDecimal(harts);
+  endLine();
   askTsm();
   printLine("host: ready");
   serveCommands();
@@ -69,31 +71,4 @@ function describeChosen(fdt: u64): void {
       endLine();
     }
   }
-}
-
-function startSecondaryHarts(vm: TestVm): void {
-  const machine = state();
-  reserveHarts(vm, machine.hartCount);
-  machine.naclAreas = allocateZeroed(machine.hartCount * NACL_PAGES);
-  let index: u64 = 1;
-  for (let i: u64 = 0; i < machine.hartCount; i++) {
-    const id = read64(<u64>machine.hartIds + i * 8);
-    if (id == vm.hart(0).id) continue;
-    const hart = createHart(vm, index++, id);
-    assert(startHart(hart) == 0 && awaitOnline(hart), "a hart does not start");
-  }
-  print("host: harts ");
-  printDecimal(index);
-  endLine();
-}
-
-/** What a TVM costs. */
-function askTsm(): void {
-  const buffer = parameterBuffer();
-  assert(tsmGetInfo(buffer, TSM_INFO_SIZE) == TSM_INFO_SIZE, "there is no TSM");
-  const info = changetype<TsmInfo>(<usize>(buffer + 64));
-  readTsmInfo(info, buffer);
-  state().tvmStatePages = info.tvmStatePages;
-  state().vcpuStatePages = info.vcpuStatePages;
-  state().maxVcpus = info.maxVcpus;
 }

@@ -1,7 +1,7 @@
 import { csrProbe, imageAddress, ImageSymbol, PROBE_OK, read64 } from "../lib/hw";
 import { registerFile } from "../lib/capsule";
 import { endLine, print, printDecimal, printHex, printLine } from "../lib/console";
-import { PAGE_DIRECTORY_PAGES, readTsmInfo, TSM_INFO_SIZE, TSM_READY, tsmGetInfo, TsmInfo } from "../lib/covh";
+import { PAGE_DIRECTORY_PAGES, TSM_READY } from "../lib/covh";
 import { allocateZeroed, heapMark, heapRelease } from "../lib/heap";
 import { NACL_PAGES } from "../lib/nacl";
 import { beginHartTest, beginTest, check, checkEqual, checkResult, checkSuccess, endTest } from "../lib/protocol";
@@ -24,10 +24,11 @@ import { runOriginalSequence } from "./original-sequence";
 import { runErrorCases } from "./error-cases/all";
 import { testReset } from "./scenarios/reset";
 import { runScenarios } from "./scenarios/all";
-import { parameterBuffer, state } from "./state";
+import { state } from "./state";
 import { useHeapRange } from "./host-memory";
 import { hasImsic } from "./imsic";
 import { prepareRunCall } from "./secret-run";
+import { askTsm } from "./tsm";
 
 /** Boot hart: device tree, memory, harts, the TSM, then every test; ends with a shutdown. */
 export function bootTellus(hartId: u64, fdt: u64): void {
@@ -91,17 +92,10 @@ function startSecondaryHarts(vm: TestVm): void {
 function findTsm(): bool {
   beginTest("find the TSM");
   check(probeExtension(EID_COVH) > 0, "COVH is there");
-  const buffer = parameterBuffer();
-  checkEqual(<u64>tsmGetInfo(buffer, TSM_INFO_SIZE), TSM_INFO_SIZE, "bytes written by TsmGetInfo");
-  const info = changetype<TsmInfo>(<usize>(buffer + 64));
-  readTsmInfo(info, buffer);
+  const info = askTsm();
   checkEqual(<u64>info.state, <u64>TSM_READY, "state of the TSM");
   check(info.tvmStatePages != 0 && info.vcpuStatePages != 0, "state pages are needed");
   check(info.maxVcpus >= 4, "a TVM may have several vCPUs");
-  const machine = state();
-  machine.tvmStatePages = info.tvmStatePages;
-  machine.vcpuStatePages = info.vcpuStatePages;
-  machine.maxVcpus = info.maxVcpus;
   print("Donating ");
   printDecimal(PAGE_DIRECTORY_PAGES + info.tvmStatePages);
   printLine(" pages for TVM creation");

@@ -9,17 +9,25 @@ import { Range, state } from "./state";
 /** Smallest heap that the tests can do with. */
 const HEAP_NEEDED: u64 = 64 << 20;
 
-/** Moves the heap to the largest free stretch of RAM, from its middle on if it is large enough. */
-export function useHeapRange(): void {
-  const gap = changetype<Range>(<usize>allocateZeroed(1));
-  let start: u64 = 0;
-  let end: u64 = 0;
+/** The largest free stretch of RAM. */
+export function largestStretch(): Range {
+  const page = <usize>allocateZeroed(1);
+  const largest = changetype<Range>(page);
+  const gap = changetype<Range>(page + offsetof<Range>());
   for (let i: u32 = 0; i < state().ramCount; i++) {
     largestGap(i, gap);
-    if (gap.end - gap.start <= end - start) continue;
-    start = gap.start;
-    end = gap.end;
+    if (gap.end - gap.start <= largest.end - largest.start) continue;
+    largest.start = gap.start;
+    largest.end = gap.end;
   }
+  return largest;
+}
+
+/** Moves the heap to the largest free stretch of RAM, from its middle on if it is large enough. */
+export function useHeapRange(): void {
+  const free = largestStretch();
+  const start = free.start;
+  const end = free.end;
   assert(end - start >= HEAP_NEEDED, "too little memory for the tests");
   // Like the original, which leaves the lower half alone: a hypervisor that confuses the halves is found out.
   const middle = (start + (end - start) / 2) & ~(HUGE_PAGE_SIZE - 1);
