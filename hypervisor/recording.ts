@@ -1,5 +1,5 @@
 import { Hart, thisHart } from "./hart";
-import { Vcpu } from "./vm/vcpu";
+import { GeneralRegisters } from "./riscv/general-registers";
 
 /**
  * The entry of the hypervisor that records (docs/debugging.md): the hypervisor as it is, and what writes down what comes in through the door and
@@ -74,10 +74,10 @@ export function recordEntry(log: RecordLog, end: u64, tag: u32): void {
   recordValue(log, <u64>changetype<usize>(hart));
   recordValue(log, <u64>context);
   if (context == 0) return;
-  for (let n: u32 = 1; n < 32; n++) recordValue(log, changetype<Vcpu>(context).gpr(n));
+  for (let n: u32 = 1; n < 32; n++) recordValue(log, changetype<GeneralRegisters>(context).gpr(n));
 }
 
-/** The context that has left the registers: the helper's while it is at work. Its registers lie as a vCPU's do. */
+/** The context that has left the registers: the helper's while it is at work. */
 function contextOf(hart: Hart): usize {
   const helper = changetype<usize>(hart.helper);
   return helper != 0 && hart.entered == helper + 1 ? helper : hart.current;
@@ -88,7 +88,7 @@ const CALLER_SAVED: u32 = 0xf003fcf6;
 
 /** The registers that the current context is entered with go out, and what the hart does next. */
 export function recordExit(log: RecordLog, tag: u32, action: u32): void {
-  const context = changetype<Vcpu>(thisHart().current);
+  const context = changetype<GeneralRegisters>(thisHart().current);
   recordWord(log, <u64>changetype<usize>(context));
   if (changetype<usize>(context) != 0) {
     // Slot 0 of a TVM's vCPU: trap.S has saved all.

@@ -1,52 +1,18 @@
+import { GeneralRegisters } from "../riscv/general-registers";
 import { Vm } from "./vm";
 
 /**
- * One virtual hart. The record begins with its general registers, at the offsets that `machine/riscv/trap.S`
- * stores them at (register n at 8 * n); the rest is its supervisor state while it is not in the machine, and
- * what we know about it.
+ * One virtual hart. The record begins with its general registers, where `machine/riscv/trap.S` stores them; the rest is its supervisor state
+ * while it is not in the machine, and what we know about it.
+ *
+ * The slot of x0 is 1 for a vCPU of a TVM, 0 for the host's. trap.S then saves all registers before any TypeScript runs, because another hart may
+ * run the vCPU, or get its pages, as soon as we say that it left this one.
  *
  * The record of a TVM vCPU lies in pages that its host donated (vcpuStatePages of TsmGetInfo): this record first, then
  * the floating-point area, then the vector area (sizes: vm/extension-state.ts).
  */
 @unmanaged
-export class Vcpu {
-  /**
-   * Slot of x0: 1 for a vCPU of a TVM, 0 for the host's. trap.S then saves all registers before any TypeScript runs, because
-   * another hart may run the vCPU, or get its pages, as soon as we say that it left this one.
-   */
-  zero: u64;
-  ra: u64;
-  sp: u64;
-  gp: u64;
-  tp: u64;
-  t0: u64;
-  t1: u64;
-  t2: u64;
-  s0: u64;
-  s1: u64;
-  a0: u64;
-  a1: u64;
-  a2: u64;
-  a3: u64;
-  a4: u64;
-  a5: u64;
-  a6: u64;
-  a7: u64;
-  s2: u64;
-  s3: u64;
-  s4: u64;
-  s5: u64;
-  s6: u64;
-  s7: u64;
-  s8: u64;
-  s9: u64;
-  s10: u64;
-  s11: u64;
-  t3: u64;
-  t4: u64;
-  t5: u64;
-  t6: u64;
-
+export class Vcpu extends GeneralRegisters {
   // ---- trap state of the vCPU (saved from and loaded into the machine at a world switch)
   sepc: u64;
   sstatus: u64;
@@ -194,16 +160,6 @@ export class Vcpu {
   @inline
   messagesAddress(): u64 {
     return <u64>(changetype<usize>(this) + offsetof<Vcpu>("messages"));
-  }
-
-  /** General register `index` (0-31); x0 reads 0. */
-  gpr(index: u32): u64 {
-    return index == 0 ? 0 : load<u64>(changetype<usize>(this) + ((<usize>index) << 3));
-  }
-
-  /** Writes general register `index` (0-31); x0 stays 0. */
-  setGpr(index: u32, value: u64): void {
-    if (index != 0) store<u64>(changetype<usize>(this) + ((<usize>index) << 3), value);
   }
 }
 

@@ -15,13 +15,17 @@ export interface Field {
 
 export type Layout = Readonly<Record<string, Field>>;
 
+/** The one class that others extend: how records begin that hold registers. */
+const REGISTERS = "GeneralRegisters";
+
 /** Layout of class `name` in `file` (relative to hypervisor/, without ".ts"). */
 function layoutOf(file: string, name: string): Layout {
   const text = readFileSync(path.join(repository, "hypervisor", `${file}.ts`), "utf8");
-  const body = new RegExp(`class ${name} \\{\\n([\\s\\S]*?)\\n\\}`).exec(text)?.[1];
+  const [, base, body] = new RegExp(`class ${name} (?:extends (\\w+) )?\\{\\n([\\s\\S]*?)\\n\\}`).exec(text) ?? [];
   if (body === undefined) throw new Error(`hypervisor/${file}.ts has no class ${name}`);
-  const layout: Record<string, Field> = {};
-  let offset = 0;
+  if (base !== undefined && base !== REGISTERS) throw new Error(`${name} extends ${base}, which nobody knows`);
+  const layout: Record<string, Field> = base === undefined ? {} : { ...layoutOf("riscv/general-registers", base) };
+  let offset = Object.values(layout).reduce((end, field) => Math.max(end, field.offset + field.size), 0);
   for (const [, field, type] of body.matchAll(/^ {2}(\w+): ([\w| ]+);$/gm)) {
     const size = SMALL_TYPES[type] ?? 8;
     offset = Math.ceil(offset / size) * size;
