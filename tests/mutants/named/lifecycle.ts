@@ -75,14 +75,6 @@ export const LIFECYCLE_FAULTS: NamedFault[] = [
     caughtBy: "call tests, checker",
   },
   {
-    id: "vcpu-state-not-contiguous",
-    file: "sbi/covh/lifecycle",
-    from: "      if (done + i != 0 && hpa != expected) {",
-    to: "      if (false) {",
-    description: "records reach into pages that were not given",
-    caughtBy: "call tests, checker",
-  },
-  {
     id: "destroy-leaks-vcpus",
     file: "vm/tear-down",
     from: "    releaseVcpu(vcpu, parent);\n  }\n",

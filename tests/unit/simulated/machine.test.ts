@@ -27,7 +27,7 @@ describe("the door's memory functions", () => {
     assert.equal(door.read32(0x10_0004n), 0x1122_3344);
     assert.equal(door.cas64(0x10_0000n, 1n, 2n), 0x1122_3344_5566_7788n);
     assert.equal(door.cas64(0x10_0000n, 0x1122_3344_5566_7788n, 5n), 0x1122_3344_5566_7788n);
-    assert.equal(door.add64(0x10_0000n, 3n), 5n);
+    assert.equal(door.swap64(0x10_0000n, 8n), 5n);
     assert.equal(door.or64(0x10_0000n, 0x80n), 8n);
     assert.equal(door.and64(0x10_0000n, 0x8fn), 0x88n);
     assert.equal(door.swap64(0x10_0000n, -1n), 0x88n);

@@ -117,6 +117,9 @@ describe("what a device gets", () => {
     assert.equal(host.read(8, COMMAND, 2) & MASTER, 0);
     assert.equal(machine.pci?.at(0, 8)?.master, false);
     assert.match(machine.console, /bus mastering/);
+    // Nor with an error bit that the same access clears.
+    host.write(8, COMMAND, 0x8000_0000 | MEMORY | MASTER);
+    assert.equal(machine.pci?.at(0, 8)?.master, false);
   });
 
   test("bits that ones clear are cleared by the host's ones only", async () => {
