@@ -174,18 +174,10 @@ function putMemory(writer: TreeWriter, description: MachineDescription, plan: Ho
     putCells64(writer, start);
     putCells64(writer, memory.end(index) - start);
     endProperty(writer);
-    putNumaNode(writer, numaNodeOf(description, start));
+    // Host ranges start where their ranges of RAM do.
+    putNumaNode(writer, description.numaNodeOf(start));
     endNode(writer);
   }
-}
-
-/** NUMA node of the RAM range that holds `address`: host ranges start where their ranges of RAM do. */
-function numaNodeOf(description: MachineDescription, address: u64): u32 {
-  for (let index: u64 = 0; index < description.memoryCount; index++) {
-    const range = description.memoryRange(index);
-    if (address >= range.base && address - range.base < range.size) return range.numaNode;
-  }
-  return NO_NUMA_NODE;
 }
 
 function putNumaNode(writer: TreeWriter, numaNode: u32): void {

@@ -192,9 +192,8 @@ function putNames(writer: TreeWriter, description: MachineDescription, offered: 
   for (; answer != 0; answer = nextExtension(hart.isa, hart.isaLength, hart.isaKind, extensionEnd(answer))) {
     const name = hart.isa + <usize>extensionStart(answer);
     const length = extensionEnd(answer) - extensionStart(answer);
-    if (length == 1 && read8(<u64>name) == LETTER_G) {
-      // g, which only strings have, stands for these.
-      if (allHartsHave(description, name, 1)) putLiteral(writer, letters ? "imafd" : "_zicsr_zifencei");
+    if (isGeneral(name, length)) {
+      putGeneral(writer, description, letters);
       continue;
     }
     if (letters != (length == 1) || !allHartsHave(description, name, length)) continue;
@@ -204,7 +203,52 @@ function putNames(writer: TreeWriter, description: MachineDescription, offered: 
   }
 }
 
-/** Whether every hart names the extension that hart 0 names. */
+/** `g`, which only strings have. */
+function isGeneral(name: usize, length: u64): bool {
+  return length == 1 && read8(<u64>name) == LETTER_G;
+}
+
+/** Whether `g` stands for the extension, among others. */
+function isOfGeneral(name: usize, length: u64): bool {
+  return isOneOf(name, length, "i m a f d zicsr zifencei");
+}
+
+/** Puts what hart 0 calls `g` as far as all harts have it, by that name or each by its own: the letters, or the others. */
+function putGeneral(writer: TreeWriter, description: MachineDescription, letters: bool): void {
+  if (letters) {
+    putIfCommon(writer, description, "i", false);
+    putIfCommon(writer, description, "m", false);
+    putIfCommon(writer, description, "a", false);
+    putIfCommon(writer, description, "f", false);
+    putIfCommon(writer, description, "d", false);
+  } else {
+    putIfCommon(writer, description, "zicsr", true);
+    putIfCommon(writer, description, "zifencei", true);
+  }
+}
+
+/** Puts one extension that `g` stands for if all harts have it. */
+function putIfCommon(writer: TreeWriter, description: MachineDescription, extension: string, separate: bool): void {
+  for (let index: u64 = 1; index < description.hartCount; index++) {
+    const hart = description.hart(index);
+    if (hart.sameIsaAsFirst == 0 && !hartHasGeneral(hart, extension)) return;
+  }
+  if (separate) putByte(writer, UNDERSCORE);
+  putLiteral(writer, extension);
+}
+
+/** Whether the hart names `g`, or this part of it. */
+function hartHasGeneral(hart: HartDescription, extension: string): bool {
+  let answer = nextExtension(hart.isa, hart.isaLength, hart.isaKind, 0);
+  for (; answer != 0; answer = nextExtension(hart.isa, hart.isaLength, hart.isaKind, extensionEnd(answer))) {
+    const name = hart.isa + <usize>extensionStart(answer);
+    const length = extensionEnd(answer) - extensionStart(answer);
+    if (isGeneral(name, length) || isOneOf(name, length, extension)) return true;
+  }
+  return false;
+}
+
+/** Whether every hart has the extension that hart 0 names. */
 function allHartsHave(description: MachineDescription, name: usize, length: u64): bool {
   for (let index: u64 = 1; index < description.hartCount; index++) {
     const hart = description.hart(index);
@@ -216,8 +260,10 @@ function allHartsHave(description: MachineDescription, name: usize, length: u64)
 function hartHas(hart: HartDescription, name: usize, length: u64): bool {
   let answer = nextExtension(hart.isa, hart.isaLength, hart.isaKind, 0);
   for (; answer != 0; answer = nextExtension(hart.isa, hart.isaLength, hart.isaKind, extensionEnd(answer))) {
-    const start = extensionStart(answer);
-    if (extensionEnd(answer) - start == length && bytesEqual(hart.isa + <usize>start, name, length)) return true;
+    const found = hart.isa + <usize>extensionStart(answer);
+    const foundLength = extensionEnd(answer) - extensionStart(answer);
+    if (foundLength == length && bytesEqual(found, name, length)) return true;
+    if (isGeneral(found, foundLength) && isOfGeneral(name, length)) return true;
   }
   return false;
 }

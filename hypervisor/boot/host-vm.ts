@@ -41,7 +41,7 @@ export function createPageMap(root: Root, plan: MemoryPlan): void {
     const start = plan.ram.start(i);
     const size = plan.ram.end(i) - start;
     const range = changetype<MemoryRange>(own.ranges + <usize>i * offsetof<MemoryRange>());
-    initRange(range, start, size, records, numaNodeOf(plan, start));
+    initRange(range, start, size, records, <u64>description.numaNodeOf(start));
     records += <usize>pageMapBytes(size);
   }
   assert(description.memoryCount >= plan.ram.count, "RAM ranges out of nowhere");
@@ -57,15 +57,6 @@ export function createPageMap(root: Root, plan: MemoryPlan): void {
 
 function markOwn(start: u64, end: u64): void {
   markPages(start, (end - start) >> PAGE_SHIFT, PageState.Hypervisor, HOST_SLOT);
-}
-
-function numaNodeOf(plan: MemoryPlan, hpa: u64): u64 {
-  const description = plan.description;
-  for (let i: u64 = 0; i < description.memoryCount; i++) {
-    const range = description.memoryRange(i);
-    if (hpa - range.base < range.size) return <u64>range.numaNode;
-  }
-  return 0;
 }
 
 /** Moves the images that could not stay where the loader put them. Before anybody writes to host RAM. */
@@ -165,7 +156,8 @@ export const NO_TREE_PLACE: u64 = ~0;
 export function placeHostTree(layout: HostLayout, size: u64): u64 {
   const hostRam = layout.hostRam;
   let home: u64 = 0;
-  while (home < hostRam.count && hostRam.end(home) <= layout.kernelGpa) home++;
+  // The kernel is in one of them.
+  while (hostRam.end(home) <= layout.kernelGpa) home++;
   for (let i: u64 = 0; i < hostRam.count; i++) {
     // The home range first, then the others.
     const range = i == 0 ? home : i <= home ? i - 1 : i;

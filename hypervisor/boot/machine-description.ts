@@ -113,6 +113,16 @@ export class MachineDescription {
     return changetype<MemoryRange>(this.memory + <usize>index * offsetof<MemoryRange>());
   }
 
+  /** NUMA node of the RAM range that holds `address`; NO_NUMA_NODE if it has none, or there is no such range. */
+  numaNodeOf(address: u64): u32 {
+    for (let index: u64 = 0; index < this.memoryCount; index++) {
+      const range = this.memoryRange(index);
+      // Below the base the difference wraps.
+      if (address - range.base < range.size) return range.numaNode;
+    }
+    return NO_NUMA_NODE;
+  }
+
   /** Reserved range `index` (< reservedCount), in no order; they may overlap and need not be RAM. */
   reservedRange(index: u64): ReservedRange {
     return changetype<ReservedRange>(this.reserved + <usize>index * offsetof<ReservedRange>());

@@ -24,6 +24,12 @@ const module = await compileModule({
       writer.endNode(tree);
       return writer.finishTree(tree, capacity);
     }
+    export function writeNested(buffer: usize, capacity: u64, depth: u32): i64 {
+      const tree = writer.beginTree(buffer, capacity);
+      for (let i: u32 = 0; i < depth; i++) writer.beginNode(tree, i == 0 ? "" : "n");
+      for (let i: u32 = 0; i < depth; i++) writer.endNode(tree);
+      return writer.finishTree(tree, capacity);
+    }
     export function writeSample(buffer: usize, capacity: u64, from: usize): i64 {
       const tree = writer.beginTree(buffer, capacity);
       writer.beginNode(tree, "");
@@ -169,6 +175,7 @@ test("names and string lists are compared as a whole", () => {
 test("reg is read in the bus's cells and translated through every ranges", () => {
   const bus = (name: string, address: number, size: number, properties: object, children: FdtNode[]) =>
     node(name, { "#address-cells": [address], "#size-cells": [size], ...properties }, children);
+  const deviceIn = (name: string) => node(name, { reg: [0, 0x10, 0x10] });
   const root = bus("", 2, 2, {}, [
     bus("soc", 1, 1, { ranges: [0x1000, 0x8, 0x0, 0x1000, 0x8000, 0x9, 0x0, 0x2000] }, [
       node("inside", { reg: [0x8010, 0x10, 0x1000, 0x1000] }),
@@ -183,6 +190,28 @@ test("reg is read in the bus's cells and translated through every ranges", () =>
     node("bytes", { reg: Uint8Array.from([1, 2, 3, 4, 5]) }),
     bus("zero", 0, 0, {}, [node("child", { reg: [1] })]),
     node("none"),
+    // Buses whose ranges are in cells that no address has, and such as map beyond the last address.
+    bus("noCells", 0, 1, { ranges: [1, 0, 0, 0x1000] }, [
+      bus("in1", 2, 1, { ranges: true }, [deviceIn("noChildCells")]),
+    ]),
+    bus("wide", 3, 1, { ranges: [0, 0, 0, 0, 0, 0x1000] }, [
+      bus("in2", 2, 1, { ranges: true }, [deviceIn("wideChild")]),
+    ]),
+    bus("noLength", 2, 0, { ranges: [0, 0, 0, 0] }, [bus("in3", 2, 1, { ranges: true }, [deviceIn("noLengths")])]),
+    bus("longLength", 2, 3, { ranges: [0, 0, 0, 0, 0, 0, 0x1000] }, [
+      bus("in4", 2, 1, { ranges: true }, [deviceIn("wideLength")]),
+    ]),
+    bus("noParent", 0, 1, { ranges: true }, [
+      bus("in5", 2, 1, { ranges: [0, 0, 0x1000] }, [deviceIn("noParentCells")]),
+    ]),
+    bus("wideParent", 3, 1, { ranges: true }, [
+      bus("in6", 2, 1, { ranges: [0, 0, 0, 0, 0, 0x1000] }, [deviceIn("wideParentCells")]),
+    ]),
+    bus("top1", 2, 2, { ranges: cells64(0n, 0xffff_ffff_ffff_ff00n, 0x1000n) }, [
+      node("startWraps", { reg: cells64(0x100n, 0x10n) }),
+      node("endWraps", { reg: cells64(0x10n, 0x100n) }),
+      node("atTheTop", { reg: cells64(0x10n, 0x10n) }),
+    ]),
   ]);
   const fdt = load(buildFdt(root));
   assert.equal(calls.treeCheck(fdt), 0);
@@ -200,9 +229,13 @@ test("reg is read in the bus's cells and translated through every ranges", () =>
   assert.equal(address("outside"), NONE);
   assert.equal(address("deep"), 0x9_0000_1000n);
   assert.equal(address("top"), 0xffff_0000_0000n);
-  for (const name of ["hidden", "function", "wraps", "odd", "bytes", "child", "none", ""]) {
+  assert.equal(address("atTheTop"), 0xffff_ffff_ffff_ff10n);
+  const cells = ["noChildCells", "wideChild", "noLengths", "wideLength", "noParentCells", "wideParentCells"];
+  const wrapping = ["wraps", "startWraps", "endWraps"];
+  for (const name of ["hidden", "function", "odd", "bytes", "child", "none", "", ...cells, ...wrapping]) {
     assert.equal(address(name), NONE, name);
   }
+  assert.equal(calls.deviceSize(fdt, calls.rootNode(fdt), 0n), 0n, "the root is on no bus");
 });
 
 test("every kind of lie has its error", () => {
@@ -316,10 +349,40 @@ test("every kind of lie has its error", () => {
   let deep = node("last");
   for (let depth = 0; depth < 70; depth++) deep = node("deeper", {}, [deep]);
   assert.equal(check(buildFdt(deep)), "Depth");
+  // A value whose padding is beyond the end of the structure.
+  const padded = buildFdt(node("", { a: Uint8Array.of(1) }));
+  new DataView(padded.buffer).setUint32(36, 4 + 4 + 12 + 1);
+  assert.equal(check(padded), "Truncated");
   // A name that runs to the end of the structure.
   const endless = buildFdt(node("abcdefgh", {}));
   endless.fill(0x61, new DataView(endless.buffer).getUint32(8) + 4);
   assert.equal(check(endless), "Name");
+});
+
+test("blocks may be in any order", () => {
+  const blob = buildFdt(node("", { model: "m" }, [node("child", { reg: [5] })]));
+  const view = new DataView(blob.buffer);
+  const [structure, strings, stringsSize] = [8, 12, 32].map((field) => view.getUint32(field));
+  const swapped = new Uint8Array((blob.length + 3) & ~3);
+  const room = (stringsSize + 3) & ~3;
+  swapped.set(blob.subarray(0, structure));
+  swapped.set(blob.subarray(strings), structure);
+  swapped.set(blob.subarray(structure, strings), structure + room);
+  const header = new DataView(swapped.buffer);
+  header.setUint32(4, swapped.length);
+  header.setUint32(8, structure + room);
+  header.setUint32(12, structure);
+  assert.equal(check(swapped), "None");
+  assert.deepEqual(readTree(BigInt(FDT), calls.rootNode(BigInt(FDT))), parseFdt(blob).root);
+});
+
+test("a status or a type without a value is not the one that is asked for", () => {
+  const fdt = load(buildFdt(node("", {}, [node("x", { status: true }), node("y", { status: "ok" }), node("z")])));
+  assert.equal(calls.treeCheck(fdt), 0);
+  const enabled: number[] = [];
+  for (let at = calls.firstChild(fdt, calls.rootNode(fdt)); at !== 0; at = calls.nextSibling(fdt, at))
+    enabled.push(calls.nodeEnabled(fdt, at));
+  assert.deepEqual(enabled, [0, 1, 1]);
 });
 
 /** Offset of the reservation block. */
@@ -388,6 +451,13 @@ test("a tree fits where there is room for the padding of one more string", () =>
   assert.equal(capacity, size + 32 + 4);
 });
 
+test("nodes nest as deeply as the reader takes", () => {
+  machine.allow({ start: BUFFER, size: 8192 });
+  assert.ok(calls.writeNested(BigInt(BUFFER), 8192n, 64) > 0n);
+  assert.equal(ERRORS[calls.treeCheck(BigInt(BUFFER))], "None");
+  assert.equal(calls.writeNested(BigInt(BUFFER), 8192n, 65), -1n);
+});
+
 test("a tree that does not fit fails and stays inside its buffer", () => {
   const source = buildFdt(node("", { compatible: "x,y", large: new Uint8Array(600) }));
   const fdt = load(source);
@@ -405,5 +475,8 @@ test("a tree that does not fit fails and stays inside its buffer", () => {
     parseFdt(machine.get(BUFFER, size));
   }
   assert.ok(fitted > 10 && fitted < 200);
+  const endless = load(buildFdt(node("", { ["n".repeat(3000)]: [1] })));
+  machine.allow({ start: FDT, size: 8192 }, { start: BUFFER, size: 2048 });
+  assert.equal(calls.writeSample(BigInt(BUFFER), 2048n, endless), -1n, "a name that is longer than the buffer");
   assert.throws(() => calls.beginTree(BigInt(BUFFER), 100n), AssertionFailed);
 });

@@ -196,6 +196,37 @@ test("hosts without an IMSIC, without arguments, with several ranges and NUMA no
   );
   assert.deepEqual(cellsOf(nodeAt(root, "/distance-map")!, "distance-matrix"), [0, 0, 10, 0, 1, 20]);
   assert.ok(!stringsOf(nodeAt(root, "/cpus/cpu@0")!, "riscv,isa-extensions").includes("ssaia"));
+
+  const elsewhere = hostTree(blob, { memory: [[0x4000_0000n, 0x4020_0000n]] });
+  assert.equal(nodeAt(elsewhere, "/memory")!.properties.has("numa-node-id"), false, "memory of no range");
+});
+
+test("what the tree of the machine says in an unusual way", () => {
+  const machineRoot = sampleRoot({ harts: 2, imsic: { phandle: true, "interrupts-extended": [0x101, 9, 0x100, 9] } });
+  const cpus = nodeAt(machineRoot, "/cpus")!;
+  cpus.properties.set("timebase-frequency", Uint8Array.of(0, 0, 0, 1, 0, 0, 0, 2));
+  // The map of the harts has gaps: each empty property is turned into three NOPs.
+  const map = cpus.children.find(({ name }) => name === "cpu-map")!;
+  for (const each of [map, ...map.children]) each.properties.set("gap", new Uint8Array(0));
+  const blob = buildFdt(machineRoot);
+  const view = new DataView(blob.buffer);
+  const [structure, strings, size] = [8, 12, 36].map((field) => view.getUint32(field));
+  const names = new TextDecoder("latin1").decode(blob.subarray(strings));
+  const gap = names.indexOf("\0gap\0") + 1;
+  for (let at = structure; at < structure + size - 8; at += 4) {
+    if (view.getUint32(at) !== 3 || view.getUint32(at + 4) !== 0 || view.getUint32(at + 8) !== gap) continue;
+    for (const offset of [0, 4, 8]) view.setUint32(at + offset, 4);
+  }
+  const root = hostTree(blob);
+  assert.deepEqual(cellsOf(nodeAt(root, "/cpus")!, "timebase-frequency"), [1, 2]);
+  const copied = nodeAt(root, "/cpus/cpu-map")!;
+  assert.equal(copied.properties.size + copied.children[0].properties.size, 0);
+  assert.deepEqual(cellsOf(nodeAt(copied, "cluster0/core1")!, "cpu"), [0x201]);
+  // The files are in another order than the harts, and nothing refers to their controller.
+  const imsic = nodeAt(root, "/soc/imsics")!;
+  assert.equal(imsic.properties.has("phandle"), false);
+  assert.deepEqual(cellsOf(imsic, "interrupts-extended"), [0x100, 9, 0x101, 9]);
+  assert.deepEqual(cellsOf(imsic, "reg"), cells64(0x2800_8000n, 0x8000n, 0x2800_0000n, 0x8000n));
 });
 
 test("the host gets the UART and the clock if nothing else is in their pages", () => {
@@ -221,6 +252,7 @@ test("the host gets the UART and the clock if nothing else is in their pages", (
   assert.deepEqual(given([neighbour(0x1000_0100n)]), []);
   assert.deepEqual(given([neighbour(0x1000_0000n - 4n, 8n)]), []);
   assert.deepEqual(given([neighbour(0x1000_1000n), neighbour(0xfff_f000n, 0x1000n)]), [uart]);
+  assert.deepEqual(given([neighbour(0x1000_0800n, 0n)]), [uart], "a neighbour without registers");
 });
 
 test("the node of the UART says what its driver has to know, and where the console is", () => {
@@ -335,6 +367,20 @@ test("extensions are those of all harts; the forms of the ISA text", () => {
     ["i m a zba zbs", "rv64ima_zba_zbs"],
   );
   assert.deepEqual(names({ "riscv,isa-extensions": [] }), ["", "rv64"]);
+  // One hart says g, the other what it stands for, or only some of that.
+  const general = ["i m a f d c zicsr zifencei", "rv64imafdc_zicsr_zifencei"];
+  const spelled = "rv64imafdc_zicsr_zifencei";
+  assert.deepEqual(names({ "riscv,isa": "rv64gc" }, {}, { "riscv,isa": spelled }), general);
+  assert.deepEqual(names({ "riscv,isa": spelled }, {}, { "riscv,isa": "rv64gc" }), general);
+  assert.deepEqual(names({ "riscv,isa": "rv64gc" }, {}, { "riscv,isa": "rv64gc_zbb" }), general);
+  assert.deepEqual(names({ "riscv,isa": "rv64gc" }, {}, { "riscv,isa": "rv64imac_zicsr" }), [
+    "i m a c zicsr",
+    "rv64imac_zicsr",
+  ]);
+  assert.deepEqual(names({ "riscv,isa": spelled + "_zbb" }, {}, { "riscv,isa": "rv64g" }), [
+    "i m a f d zicsr zifencei",
+    "rv64imafd_zicsr_zifencei",
+  ]);
 });
 
 test("each extension follows what the host is given", () => {
@@ -351,7 +397,7 @@ test("each extension follows what the host is given", () => {
   for (const name of "i m a f d c b zicsr zba zbb zbs zkt zcd zawrs zicbop svinval svnapot ziccif ssu64xl".split(" ")) {
     assert.ok(sees(name, 0n), name);
   }
-  for (const name of "sstc svpbmt svadu svade zicbom zicboz ssaia v h zicntr zihpm sscofpmf ssstateen zkr zcmt".split(
+  for (const name of "sstc svpbmt svadu svade zicbom zicboz ssaia v h zicntr zihpm sscofpmf ssstateen zkr zcmt zicfilp zicfiss ssdbltrp sscsrind ssctr ssqosid ssccfg".split(
     " ",
   )) {
     assert.ok(sees(name, featureBit(name)), name);
@@ -362,6 +408,8 @@ test("each extension follows what the host is given", () => {
     ["shcounterenw", "h"],
     ["zk", "zkr"],
     ["zve32x", "v"],
+    ["zvbb", "v"],
+    ["zvknhb", "v"],
     ["zvkt", "v"],
     ["zvl1024b", "v"],
     ["supm", "ssnpm"],

@@ -13,7 +13,7 @@ import { SAMPLE_ISA, sampleRoot, sampleTree, type TreeOptions } from "./support/
 const DESCRIPTION = "hypervisor/boot/machine-description";
 const FIELDS = {
   MachineDescription: `error hasImsic hartCount memoryCount reservedCount features timebaseFrequency cbomBlockSize
-    cbozBlockSize bootArguments bootArgumentsLength randomSeedLength kernelBase kernelSize initrdBase initrdSize uart
+    cbozBlockSize cbopBlockSize bootArguments bootArgumentsLength randomSeedLength kernelBase kernelSize initrdBase initrdSize uart
     testFinisher imsicPhandle imsicRegionCount imsicGuestIndexBits imsicHartIndexBits imsicGroupIndexBits
     imsicGroupIndexShift imsicIdentities imsicGuestIdentities`.split(/\s+/),
   HartDescription: ["id", "interruptPhandle", "numaNode", "features", "imsicPage", "sameIsaAsFirst", "cbozBlockSize"],
@@ -131,10 +131,14 @@ test("harts: sparse and 64-bit ids, disabled ones, differing extensions", () => 
     ids,
     cpu: (index): Record<string, string | number[]> =>
       [
-        { "riscv,isa-extensions": ["i", "h", "sstc", "zbb"], "mmu-type": "riscv,sv48" },
-        { "numa-node-id": [1] },
+        {
+          "riscv,isa-extensions": ["i", "h", "sstc", "zbb"],
+          "mmu-type": "riscv,sv48",
+          "riscv,cbop-block-size": [64],
+        },
+        { "numa-node-id": [1], "riscv,cbop-block-size": [64] },
         { status: "disabled" },
-        { "riscv,cboz-block-size": [128] },
+        { "riscv,cboz-block-size": [128], "riscv,cbop-block-size": [128] },
       ][index] as Record<string, string | number[]>,
   });
   assert.equal(found.error, OKAY);
@@ -151,7 +155,7 @@ test("harts: sparse and 64-bit ids, disabled ones, differing extensions", () => 
     [1n, 0n, 0n],
   );
   assert.deepEqual(found.features, ["h", "sv39", "sv48", "sstc", "zbb"]);
-  assert.equal(found.machine.cbozBlockSize, 0n);
+  assert.deepEqual([found.machine.cbozBlockSize, found.machine.cbopBlockSize], [0n, 0n]);
   assert.deepEqual(
     found.harts.map((hart) => hart.imsicPage),
     [0x2800_0000n, 0x2800_8000n, 0x2801_8000n],
@@ -166,6 +170,11 @@ test("harts that cannot be used are refused", () => {
   assert.equal(sample({ cpu: () => ({ reg: new Uint8Array(0) }) }).error, "has a cpu node whose reg cannot be read");
   const root = sampleRoot({ harts: 1 });
   const cpus = root.children.find((child) => child.name === "cpus")!;
+  for (const cells of [0, 3]) {
+    cpus.properties.set("#address-cells", Uint8Array.of(0, 0, 0, cells));
+    assert.equal(describe(buildFdt(root)).error, "has a cpu node whose reg cannot be read");
+  }
+  cpus.properties.set("#address-cells", Uint8Array.of(0, 0, 0, 1));
   cpus.properties.delete("timebase-frequency");
   assert.equal(describe(buildFdt(root)).error, "has no timebase-frequency");
   cpus.children[0].properties.set("timebase-frequency", Uint8Array.from([0, 0, 0, 1, 0, 0, 0, 2]));
@@ -266,6 +275,22 @@ test("UART: through stdout-path, an alias, or the first that can be driven", () 
   assert.equal(at("serial1"), 0x2000_0000n);
   assert.equal(at("serial1:9600"), 0x2000_0000n);
   assert.equal(at("//soc//serial@20000000"), 0x2000_0000n);
+  const aliased = (serial0: PropertyValue): bigint => {
+    const root = sampleRoot({ harts: 1, devices, chosen: { "stdout-path": "serial0" } });
+    root.children.find(({ name }) => name === "aliases")!.properties = node("", { serial0 }).properties;
+    return describe(buildFdt(root)).machine.uart;
+  };
+  assert.equal(aliased("/soc/serial@20000000:115200"), 0x2000_0000n);
+  // An alias that is empty, or names another one.
+  for (const odd of ["", ":", "serial0", "soc/serial@20000000"]) assert.equal(aliased(odd), 0x1000_0000n, odd);
+  const nameless = sampleRoot({ harts: 1, devices, chosen: { "stdout-path": "serial0" } });
+  nameless.children = nameless.children.filter(({ name }) => name !== "aliases");
+  assert.equal(describe(buildFdt(nameless)).machine.uart, 0x1000_0000n);
+  // The first one has its registers elsewhere.
+  const shifted = sampleRoot({ harts: 1, devices, chosen: { "stdout-path": "nothing" } });
+  const soc = shifted.children.find(({ name }) => name === "soc")!;
+  soc.children[0].properties.set("reg-shift", Uint8Array.of(0, 0, 0, 2));
+  assert.equal(describe(buildFdt(shifted)).machine.uart, 0x2000_0000n);
   for (const odd of ["/soc/serial@30000000", "nothing", "", ":", "/", "//", "/soc/none", "serial00"]) {
     assert.equal(at(odd), 0x1000_0000n, odd);
   }

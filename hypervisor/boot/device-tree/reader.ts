@@ -123,13 +123,12 @@ export function parentOf(fdt: usize, node: u32): u32 {
 /** The child of `parent` that is `node` or holds it. */
 function childHolding(fdt: usize, parent: u32, node: u32): u32 {
   let child = firstChild(fdt, parent);
-  while (child != 0) {
+  while (true) {
+    assert(child != 0, "a device-tree node without a parent");
     const end = nodeEnd(fdt, child);
     if (end > node) return child;
     child = nodeOrNone(fdt, end);
   }
-  assert(false, "a device-tree node without a parent");
-  return 0;
 }
 
 /** Address of the node's name (NUL-terminated, with its unit address). */
@@ -226,9 +225,8 @@ export function numberOf(fdt: usize, node: u32, name: string, otherwise: u32): u
   return property != 0 && propertyLength(fdt, property) == 4 ? cellAt(fdt, property, 0) : otherwise;
 }
 
-/** Whether the value is one NUL-terminated string and equals the literal. */
+/** Whether the value of `property` (not 0) is one NUL-terminated string and equals the literal. */
 export function propertyIs(fdt: usize, property: u32, text: string): bool {
-  if (property == 0) return false;
   const length = propertyLength(fdt, property);
   const address = propertyValue(fdt, property);
   return length != 0 && read8(<u64>address + length - 1) == 0 && bytesAre(address, length - 1, text);
