@@ -63,6 +63,8 @@ before(async () => {
   const module = await compileModule({
     files: ["hypervisor/boot/interval-list", "hypervisor/boot/host-layout"],
     source: `
+      import { placeHostTree } from "../../../hypervisor/boot/host-vm";
+      export function treePlace(layout: usize, size: u64): u64 { return placeHostTree(changetype<HostLayout>(layout), size); }
       import { BootAllocator } from "../../../hypervisor/boot/boot-allocator";
       import { HostLayout, planHostLayout } from "../../../hypervisor/boot/host-layout";
       export function plan(layout: usize, allocator: usize, scratch: usize, scratchEnd: usize): u32 {
@@ -280,6 +282,58 @@ test("a kernel that is not 2 MiB aligned is moved", () => {
   assert.equal(layout.kernelHpa % CHUNK, 0);
 });
 
+test("a RAM disk in the kernel's last chunk, which the kernel will overwrite, is moved", () => {
+  const machine = virtMachine(256 * MiB, span(0x8a20_0000, 2.5 * MiB), span(0x8a20_0000 + 3 * MiB, MiB));
+  const together = planLayout(machine);
+  assert.deepEqual([together.error, together.initrdHpa], [LayoutError.None, machine.initrd!.start]);
+  machine.kernelSpan = 6 * MiB;
+  const apart = planLayout(machine);
+  assert.equal(apart.error, LayoutError.None);
+  checkLayout(machine, apart);
+  assert.notEqual(apart.initrdHpa, machine.initrd!.start);
+});
+
+test("a RAM disk beyond the end of the host's RAM is at the top of the first range that has room", () => {
+  const kernel = span(BASE + 4 * MiB, 4 * MiB);
+  const [first, second] = [span(BASE, 16 * MiB), span(BASE + 64 * MiB, 64 * MiB)];
+  const kept = [span(BASE, 2 * MiB), span(second.start, 4 * MiB)];
+  // Not as large as the disk; large enough, but the kernel is there.
+  for (const size of [20 * MiB, 10 * MiB]) {
+    const initrd = span(second.end - size, size);
+    const machine: Machine = { ram: [first, second], kept, busy: [], home: 0, kernel, initrd };
+    const layout = planLayout(machine);
+    assert.equal(layout.error, LayoutError.None);
+    checkLayout(machine, layout);
+    assert.equal(layout.initrdGpa, second.end - 4 * MiB - size);
+  }
+});
+
+test("the host's device tree is as high as possible in the kernel's range, else in another one", () => {
+  const ranges = [0, 64, 128].map((at) => span(BASE + at * MiB, 16 * MiB));
+  const machine = (kernelSize: number, initrd?: Span): Machine => ({
+    ram: ranges,
+    kept: [],
+    busy: [],
+    home: 1,
+    kernel: span(ranges[1].start + 2 * MiB, kernelSize),
+    ...(initrd ? { initrd } : {}),
+  });
+  const place = (setup: Machine, size: number): number => {
+    assert.equal(planLayout(setup).error, LayoutError.None);
+    return Number(BigInt.asUintN(64, memory.exports["treePlace"](BigInt(RECORD), BigInt(size))));
+  };
+  assert.equal(place(machine(2 * MiB), 0x3000), ranges[1].end - CHUNK);
+  assert.equal(place(machine(2 * MiB), CHUNK + 8), ranges[1].end - 2 * CHUNK, "it is larger than a chunk");
+  // What is below the kernel's start is not enough for a large one.
+  assert.equal(place(machine(14 * MiB), 0x3000), ranges[1].start);
+  assert.equal(place(machine(14 * MiB), CHUNK + 8), ranges[0].end - 2 * CHUNK);
+  assert.equal(place(machine(14 * MiB, ranges[0]), CHUNK + 8), ranges[2].end - 2 * CHUNK);
+  // Nowhere are three chunks together.
+  const spread = [ranges[0], ranges[1], span(ranges[2].start, 4 * MiB)];
+  const full = { ...machine(14 * MiB, ranges[0]), ram: spread };
+  assert.equal(place(full, 2 * CHUNK + 8), 2 ** 64);
+});
+
 test("what cannot work is named", () => {
   const kernel = span(0x8a20_0000, 2 * MiB);
   const errorOf = (change: (machine: Machine) => void): number => {
@@ -320,8 +374,35 @@ test("what cannot work is named", () => {
     LayoutError.ImagesOverlap,
   );
   assert.equal(
+    errorOf((machine) => (machine.initrd = span(2 ** 64 - 4096, 8192))),
+    LayoutError.InitrdOutsideRam,
+  );
+  assert.equal(
     errorOf((machine) => (machine.kernel = span(0x8410_0000, 130 * MiB))),
     LayoutError.NoRoomForKernel,
+  );
+  assert.equal(
+    errorOf((machine) => {
+      // The kernel is going to overwrite the disk behind it, and there is no other chunk.
+      machine.ram = [{ start: BASE, end: BASE + 6 * MiB }];
+      machine.kept = [];
+      machine.busy = [];
+      machine.kernel = span(BASE + 2 * MiB, MiB);
+      machine.kernelSpan = 2 * MiB;
+      machine.initrd = span(BASE + 3 * MiB, 3 * MiB);
+    }),
+    LayoutError.NoRoomForInitrd,
+  );
+  assert.equal(
+    errorOf((machine) => {
+      // Both fit, but not behind the 2 MiB that are before the kernel.
+      machine.ram = [{ start: BASE, end: BASE + 16 * MiB }];
+      machine.kept = [span(BASE, 4 * MiB)];
+      machine.busy = [];
+      machine.kernel = span(BASE + 4 * MiB, 4 * MiB);
+      machine.initrd = span(BASE + 8 * MiB, 8 * MiB);
+    }),
+    LayoutError.NoRoomForInitrd,
   );
   assert.equal(
     errorOf((machine) => {

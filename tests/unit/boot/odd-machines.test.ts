@@ -9,7 +9,9 @@ import { ImageSymbol } from "../../../machine/simulated/image-layout.ts";
 import { MiB, machineOptions } from "../../../machine/simulated/machine-options.ts";
 import type { MachineOptions } from "../../../machine/simulated/machine-options.ts";
 import { Machine } from "../../../machine/simulated/machine.ts";
+import { nodeAt } from "../support/fdt.ts";
 import { CoveHost, HOST_CODE, TVM_MEMORY } from "../support/simulated/cove-host.ts";
+import { cellsOf, hostTree } from "../support/simulated/host-tree.ts";
 import { Atst, Eid, Hsm } from "../support/simulated/sbi.ts";
 
 /** Machines that boot has to refuse with the right sentence, and such as it has to get along with. */
@@ -260,6 +262,24 @@ describe("images", () => {
     assert(found(machine, disk.bytes));
   });
 
+  test("a RAM disk right behind a kernel that is going to use more memory is moved", async () => {
+    const bytes = bytesOf(MiB, 5);
+    const header = new DataView(bytes.buffer);
+    header.setUint32(16, 12 * MiB, true);
+    header.setUint32(20, 0, true);
+    header.setUint32(56, 0x05435352, true);
+    const disk = { at: KERNEL + MiB + 0x8000, bytes: bytesOf(0x1_2345, 7) };
+    const machine = await bootWith({ at: KERNEL, bytes }, disk);
+    const [, moved] = /initrd, loaded at 0x80908000, moved to 0x(\w+)/.exec(machine.console) ?? [];
+    assert(moved !== undefined, machine.console);
+    assert.deepEqual(machine.memory.slice(parseInt(moved, 16), disk.bytes.length), disk.bytes);
+    const host = CoveHost.on(machine);
+    const chosen = nodeAt(hostTree(machine, host), "/chosen")!;
+    const gpa = cellsOf(chosen, "linux,initrd-start")[1];
+    assert(gpa >= HOST_CODE + 12 * MiB, "the kernel does not write over it");
+    assert.deepEqual(host.peek(gpa, 0x1000), disk.bytes.subarray(0, 0x1000));
+  });
+
   test("a Linux kernel has as much memory as its header says", async () => {
     const bytes = new Uint8Array(MiB);
     const header = new DataView(bytes.buffer);
@@ -352,6 +372,46 @@ describe("got along with:", () => {
       Number(size),
     );
     assert(sizes.length > 5 && sizes.every((size) => size < 2048), host.machine.console);
+    host.buildTvm();
+  });
+
+  test("a firmware that reserves nothing", async () => {
+    const options: Partial<MachineOptions> = { guestFiles: undefined };
+    const deviceTree = changedTree(options, (root) => {
+      root.children = root.children.filter(({ name }) => name !== "reserved-memory");
+    });
+    const host = await CoveHost.boot({ deviceTree, options });
+    assert.doesNotMatch(host.machine.console, /reserved, not mapped/);
+    host.buildTvm();
+  });
+
+  test("a firmware that reserves the tree that it hands over", async () => {
+    const options: Partial<MachineOptions> = { guestFiles: undefined, bootArguments: "quiet" };
+    const deviceTree = changedTree(options, (root) =>
+      child(root, "reserved-memory").children.push(treeNode("tree", { reg: cells64(BASE + 30 * MiB, 0x1_0000) })),
+    );
+    const host = await CoveHost.boot({ deviceTree, options });
+    assert.match(host.machine.console, /host arguments: quiet/);
+    assert.equal(host.hpaOf(BASE + 30 * MiB) === BASE + 30 * MiB, false, "the host does not get it");
+    host.buildTvm();
+  });
+
+  test("a real-time clock, which the host gets", async () => {
+    const options: Partial<MachineOptions> = { guestFiles: undefined };
+    const clock = 0x10_1000;
+    const deviceTree = changedTree(options, (root) =>
+      child(root, "soc").children.push(
+        treeNode("rtc@101000", { compatible: "google,goldfish-rtc", reg: cells64(clock, 0x1000) }),
+      ),
+    );
+    const machine = await Machine.create({ deviceTree, options });
+    const read = (): bigint => 0x1234_5678n;
+    machine.devices.devices.push({ name: "clock", base: clock, size: 0x1000, read, write: () => {} });
+    machine.boot();
+    const host = CoveHost.on(machine);
+    assert.deepEqual(cellsOf(nodeAt(hostTree(machine, host), "/soc/rtc")!, "reg"), [0, clock, 0, 0x1000]);
+    assert.equal(host.load(clock, 4), 0x1234_5678n);
+    assert.throws(() => host.load(clock + 0x1000, 4), { cause: 5 });
     host.buildTvm();
   });
 

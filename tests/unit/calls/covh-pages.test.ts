@@ -130,6 +130,7 @@ describe("TsmConvertPages", () => {
     ["a length that wraps to nothing", "invalidAddress", (h) => [h.take(1), (1n << 52n) + 1n]],
     ["all ones", "invalidAddress", () => [EVERY, EVERY]],
     ["beyond the address space", "invalidAddress", () => [(1n << 41n) - 4096n, 2]],
+    ["no memory, up to the end of the address space", "invalidAddress", () => [(1n << 41n) - 4096n, 1]],
     ["no memory", "invalidAddress", () => [0x1000, 1]],
     ["the hypervisor's own memory, by its hpa", "invalidAddress", () => [HOST_END, 1]],
     ["a range that ends beyond RAM", "invalidAddress", () => [HOST_END - 2 * PAGE, 3]],

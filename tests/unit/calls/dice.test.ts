@@ -32,13 +32,14 @@ const list = (values: Uint8Array[]): Buffer => Buffer.concat([head(4, values.len
 const handover = (chain: Uint8Array[] = CHAIN): Buffer =>
   Buffer.concat([head(5, 3), head(0, 1), bytes(ATTESTATION), head(0, 2), bytes(SEALING), head(0, 3), list(chain)]);
 
-/** A machine whose firmware has left `content` at ADDRESS. */
+/** A machine whose firmware has left `content` at ADDRESS, in that many bytes of reserved memory; 0: its node has no address. */
 async function machineWith(content: Uint8Array, size = 0x4000): Promise<Machine> {
   const options = machineOptions({});
   const tree = machineTree(options, new Imsic(1, options.guestFiles!, options.interruptIdentities));
   const reserved = tree.children.find(({ name }) => name === "reserved-memory")!;
-  const properties = { compatible: "google,open-dice", reg: cells64(ADDRESS, size), "no-map": [] };
-  reserved.children.push(treeNode("dice@81000000", properties));
+  const node = treeNode("dice@81000000", { compatible: "google,open-dice", "no-map": [] });
+  if (size !== 0) node.properties["reg"] = cells64(ADDRESS, size);
+  reserved.children.push(node);
   const machine = await Machine.create({ deviceTree: writeDeviceTree(tree, 0), panics: true });
   machine.memory.write(ADDRESS, content);
   return machine;
@@ -84,6 +85,33 @@ describe("a handover", () => {
     }
     assert.equal(host.call(Eid.atst, Atst.evidence, 0, 0, 0, 16, out, length).value, value);
   });
+
+  test("without a list of certificates: evidence ends with our own", async () => {
+    const content = Buffer.concat([head(5, 2), head(0, 1), bytes(ATTESTATION), head(0, 2), bytes(SEALING)]);
+    const machine = await machineWith(content);
+    machine.boot();
+    assert.match(machine.console, /DICE handover taken/);
+    assert(machine.memory.isZero(ADDRESS, 0x4000), "the handover is wiped");
+    const host = CoveHost.on(machine);
+    const out = host.take(1);
+    const { error, value } = host.call(Eid.atst, Atst.evidence, 0, 0, 0, 16, out, 4096);
+    assert.equal(errorName(error), "success");
+    const [certificate, ...others] = certificates(host.peek(out, Number(value)));
+    assert.deepEqual(others, []);
+    assert(new X509Certificate(certificate).verify(keyOfCdi(ATTESTATION).publicKey));
+  });
+
+  for (const [what, size, sentence] of [
+    ["no address", 0, /the DICE handover has no memory/],
+    ["more memory than any handover", 0x1_0001, /the DICE handover is larger than any/],
+  ] as const) {
+    test(`with ${what} ends the boot`, async () => {
+      const machine = await machineWith(handover(), size);
+      assert.throws(() => machine.boot(), MachineEnded);
+      assert.match(machine.console, sentence);
+      assert.doesNotMatch(machine.console, /PASS: Salus Boot/);
+    });
+  }
 
   test("its secrets are in no memory after a reset", async () => {
     const machine = await machineWith(handover([]));

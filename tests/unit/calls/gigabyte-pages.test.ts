@@ -50,6 +50,20 @@ test("a 1 GiB page is blocked, removed and destroyed a part at a time", async ()
   host.must("tvmDestroy", second);
 });
 
+test("where the root's entries are of 1 GiB, such a page is found in the second of its four pages", async () => {
+  const behind = 512 * GIB;
+  const options = { gStageModes: ["sv39" as const], ram: [{ base: 0x8000_0000, size: 3 * GIB }] };
+  const host = await CoveHost.boot({ options });
+  const { id } = host.buildTvm({ finalize: false });
+  for (const region of [behind - GIB, behind]) host.must("addMemoryRegion", id, region, GIB);
+  host.must("tvmFinalize", id, TVM_MEMORY, 0);
+  host.must("addZeroPages", id, host.donated(PAGES, GIB), 2, 1, behind);
+  host.enter(id);
+  host.store(behind + GIB - 8, 8, 0x1234);
+  assert.equal(host.load(behind + GIB - 8), 0x1234n);
+  assert("switched" in host.perform(operations.load(behind - 8)), "what is before it is still missing");
+});
+
 test("1 GiB of the host that does not lie in one piece becomes no page of a TVM", async () => {
   // The host's kernel was loaded into it, and is elsewhere for the host: what took its place comes from elsewhere too.
   const scattered = 0xc000_0000;

@@ -480,6 +480,18 @@ describe("a firmware that does not keep its word", () => {
     assert.equal(pmu(host, Pmu.configMatching, 4, 1, 0, INSTRUCTIONS, 0).error, "notSupported");
   });
 
+  test("and describes the time as a counter: it is none", async () => {
+    const host = await booted(({ firmware: below }) => {
+      const usual = below.call.bind(below);
+      below.call = (hart, eid, fid, args) =>
+        eid === BigInt(Eid.pmu) && fid === 1n && args[0] === 1n
+          ? { error: 0n, value: 0xc01n | (63n << 12n) }
+          : usual(hart, eid, fid, args);
+    });
+    assert.equal(pmu(host, Pmu.getInfo, 1).error, "invalidParam");
+    assert.equal(must(host, Pmu.getInfo, 2) & 0xfffn, 0xc02n);
+  });
+
   test("and gives a counter of its own: nothing is configured, nothing of the firmware's is stopped", async () => {
     const { host } = await scene();
     let stopped = 0;

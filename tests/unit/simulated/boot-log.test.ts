@@ -59,6 +59,19 @@ describe("the boot's log", () => {
     ]);
   });
 
+  test("more harts than it names", async () => {
+    const lines = await log({ harts: Array.from({ length: 18 }, (_, index) => index), guestFiles: 1 });
+    const named = Array.from({ length: 16 }, (_, index) => index).join(" ");
+    assert.equal(lines[4], `salus: 18 harts (ids ${named} ...), booting on hart 0, time in steps of 1/10 us`);
+    assert(lines.includes("salus: harts up: 18"));
+  });
+
+  test("a G-stage of four levels or none", async () => {
+    const lines = await log({ ...MACHINES["PCI behind an IOMMU"], gStageModes: ["sv48"] });
+    assert(lines.includes("salus: own map Sv39, host in Sv48x4, TVMs in Sv48x4, 7 bits of VMID"), lines.join("\n"));
+    assert(lines.includes("PASS: Salus Boot 0"));
+  });
+
   test("PCI, an IOMMU that is a function of it, a function that is hidden", async () => {
     const lines = await log(MACHINES["PCI behind an IOMMU"]);
     assert.deepEqual(lines, [
