@@ -283,7 +283,7 @@ function describe(commands: Commands, done: (outcome: boolean) => void): Command
     .option("--all", "list what tests/coverage/explained.json explains too")
     .option("--json", "one line of JSON instead of the table")
     .option("--again", "measure even if nothing has changed since the last time")
-    .option("--update", "raise the floors in tests/coverage/floors.json to these figures, and shorten open.json")
+    .option("--update", "raise the floors in tests/coverage/floors.json to these figures")
     .addOption(plain)
     .action(async (flags: CoverageFlags) => done(await commands.coverage(flags)));
 

@@ -2,7 +2,7 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { Failure } from "../failure.ts";
 import { repository } from "../repository.ts";
-import { missingPlaces, percent, type CoverageReport, type Explanation } from "./report.ts";
+import { missingLines, percent, type CoverageReport, type Explanation } from "./report.ts";
 
 /** What must stay reached: the least share of branch ways by folder, and the reasons for what cannot be reached. */
 
@@ -12,7 +12,6 @@ export type Floors = Record<string, number>;
 /** The floor of folders that are not named. */
 const OTHERS = "*";
 const FLOORS = path.join(repository, "tests/coverage/floors.json");
-const OPEN = path.join(repository, "tests/coverage/open.json");
 const EXPLAINED = path.join(repository, "tests/coverage/explained.json");
 
 export function readFloors(): Floors {
@@ -38,48 +37,24 @@ export function readExplanations(): Explanation[] {
   return entries;
 }
 
-/** Ways that were neither reached nor explained when that became an error, as `missingPlaces` calls them. */
-export function readOpen(): string[] {
-  return existsSync(OPEN) ? (JSON.parse(readFileSync(OPEN, "utf8")) as string[]) : [];
-}
-
-/** Takes off the list what is reached, explained or gone by now. The list never grows. */
-export function writeOpen(report: CoverageReport): void {
-  const missing = new Set(missingPlaces(report, false).map(({ place }) => place));
-  writeFileSync(
-    OPEN,
-    JSON.stringify(
-      readOpen().filter((place) => missing.has(place)),
-      null,
-      2,
-    ) + "\n",
-  );
-}
-
-/** So many ways may be newly missed by luck: keys are random in tests, and a busy computer makes some of them shorter. */
+/** So many ways may be missed by luck: keys are random in tests, and a busy computer makes some of them shorter. */
 const LUCK = 3;
 
 /**
- * Sentences about what is wrong: a folder below its floor, a way of a branch (or a function) that nothing reaches or explains and that is not on
- * the list of open ones, or an explanation or open way that is reached.
+ * Sentences about what is wrong: a folder below its floor, a way of a branch (or a function) that nothing reaches or explains, or an explanation of
+ * something that is reached.
  */
-export function checkFloors(report: CoverageReport, floors: Floors, open: readonly string[]): string[] {
-  const missing = missingPlaces(report, false);
-  const closed = open
-    .filter((each) => !missing.some(({ place }) => place === each))
-    .map(
-      (each) => `tests/coverage/open.json has ${each}, which is reached, explained or gone: salus coverage --update`,
-    );
+export function checkFloors(report: CoverageReport, floors: Floors): string[] {
   const stale = report.stale.map(
     ({ file, function: name, unit }) =>
       `tests/coverage/explained.json explains ${file} ${name}${unit === undefined ? "" : `: ${unit}`}, which is reached or gone`,
   );
-  return [...belowFloor(report, floors), ...newlyMissed(report, open), ...closed, ...stale];
+  return [...belowFloor(report, floors), ...unexplained(report), ...stale];
 }
 
 /** The same as far as it is no matter of luck: what `npm test` insists on. */
-export function checkReached(report: CoverageReport, floors: Floors, open: readonly string[]): string[] {
-  const missed = newlyMissed(report, open);
+export function checkReached(report: CoverageReport, floors: Floors): string[] {
+  const missed = unexplained(report);
   return [...belowFloor(report, floors, LUCK), ...(missed.length > LUCK ? missed : [])];
 }
 
@@ -94,8 +69,8 @@ function belowFloor(report: CoverageReport, floors: Floors, spare = 0): string[]
   });
 }
 
-function newlyMissed(report: CoverageReport, open: readonly string[]): string[] {
-  return missingPlaces(report, false)
-    .filter(({ place }) => !open.includes(place))
-    .map(({ text }) => `${text}: no test reaches it, and tests/coverage/explained.json does not say why`);
+function unexplained(report: CoverageReport): string[] {
+  return missingLines(report, false).map(
+    (text) => `${text}: no test reaches it, and tests/coverage/explained.json does not say why`,
+  );
 }

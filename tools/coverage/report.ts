@@ -124,13 +124,8 @@ function shareText(share: Share): string {
   return share.all === 0 ? "-" : `${percent(share).toFixed(1)} % (${share.reached}/${share.all})`;
 }
 
-/** Functions and branch ways that were not reached, with file and line; a function that was not reached stands for all in it. */
+/** Functions and branch ways that were not reached, with file and line; a function that was not reached stands for all in it. `all`: the explained ones too. */
 export function missingLines(report: CoverageReport, all: boolean): string[] {
-  return missingPlaces(report, all).map(({ text }) => text);
-}
-
-/** The same, and what each is called whatever the line (`place`). */
-export function missingPlaces(report: CoverageReport, all: boolean): { place: string; text: string }[] {
   const functions = new Set(
     report.missing.filter(({ unit }) => unit.kind === "function").map(({ unit }) => `${unit.file} ${unit.function}`),
   );
@@ -139,7 +134,6 @@ export function missingPlaces(report: CoverageReport, all: boolean): { place: st
     if (unit.kind === "statement") return [];
     if (unit.kind === "branch" && functions.has(`${unit.file} ${unit.function}`)) return [];
     const what = unit.kind === "function" ? `${unit.function}: never called` : `${unit.function}: ${unit.label}`;
-    const text = `${unit.file}:${unit.line}:${unit.column} ${what}${reason === undefined ? "" : `  [${reason}]`}`;
-    return [{ place: `${unit.file} ${what}`, text }];
+    return [`${unit.file}:${unit.line}:${unit.column} ${what}${reason === undefined ? "" : `  [${reason}]`}`];
   });
 }
