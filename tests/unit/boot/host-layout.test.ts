@@ -265,6 +265,17 @@ test("an initrd that has to move goes right behind the kernel if that is all the
   assert.equal(planLayout(machine).error, LayoutError.NoRoomForInitrd);
 });
 
+test("an initrd that has to move does not go to a range below the kernel that is too small for it", () => {
+  const machine = virtMachine(16 * MiB, span(BASE + 94 * MiB, 24 * MiB), span(BASE + 66 * MiB, 26 * MiB));
+  machine.ram.push(span(BASE + 64 * MiB, 64 * MiB));
+  machine.busy = [];
+  machine.home = 1;
+  const layout = planLayout(machine);
+  assert.equal(layout.error, LayoutError.None);
+  checkLayout(machine, layout);
+  assert.deepEqual([layout.kernelGpa, layout.initrdGpa], [BASE + 66 * MiB, BASE + 102 * MiB]);
+});
+
 test("two NUMA nodes whose ranges touch: the kernel comes from the second node", () => {
   const machine = virtMachine(1024 * MiB, span(0xc020_0000, 30 * MiB), span(0xc800_0000, 50 * MiB));
   machine.ram.push({ start: 0xc000_0000, end: 0x1_0000_0000 });
