@@ -1,13 +1,11 @@
 import { Hart } from "../hart";
 import { lockAcquire, lockRelease } from "../lib/spinlock";
 import { lockOfVm } from "../memory/claims";
-import { callAgain } from "../vm/call-again";
 import { runTvmVcpu } from "../vm/run";
 import { RANGE_UNDER_WAY } from "../vm/share";
 import { Vcpu } from "../vm/vcpu";
 import { Vm } from "../vm/vm";
 import { acquireVm, releaseVm } from "../vm/vm-table";
-import { mustGiveWay } from "../vm/wait";
 import {
   tvmAddMeasuredPages,
   tvmAddMemoryRegion,
@@ -19,10 +17,10 @@ import { tvmBlockPages, tvmInitiateFence, tvmRemovePages, tvmUnblockPages } from
 import { convertPages, reclaimPages, tsmInitiateFence, tsmLocalFence } from "./covh/convert";
 import { tvmDemotePage, tvmPromotePage } from "./covh/huge-pages";
 import { tvmCpuCreate, tvmCreate, tvmDestroy, tvmFinalize } from "./covh/lifecycle";
-import { hasParkedCalls, isSameCall, takeParkedCall } from "./covh/parked-calls";
-import { RangeStep, afterRange, carryOn } from "./covh/range-call";
+import { hasParkedCalls } from "./covh/parked-calls";
+import { NOTHING_PARKED, RangeStep, afterRange, carryOn, resumeParked } from "./covh/range-call";
 import { tsmGetInfo } from "./covh/tsm-info";
-import { SBI_INVALID_PARAM, SBI_NOT_SUPPORTED, SBI_PENDING } from "./errors";
+import { SBI_INVALID_PARAM, SBI_NOT_SUPPORTED } from "./errors";
 
 /** Function numbers of COVH as the original has them (and the Linux patches); CoVE 0.6 and later insert one at 7. */
 export const enum Covh {
@@ -52,11 +50,9 @@ export const enum Covh {
 /** The host side of CoVE, EID 0x434F5648 (CoVE 0.7 §9.4). The caller's registers a0-a5 are the arguments. */
 export function covhCall(hart: Hart, caller: Vcpu, fid: u64): i64 {
   if (fid > <u64>Covh.TvmRemovePages) return SBI_NOT_SUPPORTED;
-  if (hasParkedCalls(caller.vm) && takeParkedCall(caller)) {
-    const result = carryOn(hart, caller);
-    if (result == SBI_PENDING || isSameCall(caller, caller)) return result;
-    // Nobody waits for two calls: this one gets an entry of its own.
-    if (mustGiveWay(hart)) return callAgain();
+  if (hasParkedCalls(caller.vm)) {
+    const answer = resumeParked(hart, caller, true);
+    if (answer != NOTHING_PARKED) return answer;
   }
   switch (<u32>fid) {
     case Covh.TsmGetInfo:

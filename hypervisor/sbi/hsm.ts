@@ -17,8 +17,7 @@ import {
   SBI_NOT_SUPPORTED,
   SBI_PENDING,
 } from "./errors";
-import { takeOwnCall } from "./covh/parked-calls";
-import { carryOn } from "./covh/range-call";
+import { NOTHING_PARKED, resumeParked } from "./covh/range-call";
 import { dropNaclMemory } from "./nacl";
 
 /** Function numbers of HSM. */
@@ -102,7 +101,7 @@ function canStartAt(vm: Vm, address: u64): bool {
 /** hart_stop(): never returns to the caller. A call on a range that a host's vCPU has parked (covh/parked-calls.ts) is carried out first: it may be nobody's any more. */
 function hartStop(hart: Hart, caller: Vcpu): i64 {
   if (caller.vm.kind == VmKind.Host) {
-    if (takeOwnCall(caller) && carryOn(hart, caller) == SBI_PENDING) return SBI_PENDING;
+    if (resumeParked(hart, caller, false) != NOTHING_PARKED) return SBI_PENDING;
     // Its next life may have another use for the memory.
     dropNaclMemory(caller);
     releaseCounters(hart, caller);

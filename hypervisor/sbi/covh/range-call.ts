@@ -28,7 +28,7 @@ import { freeSlot, releaseVm } from "../../vm/vm-table";
 import { mustGiveWay } from "../../vm/wait";
 import { SBI_FAILED, SBI_INVALID_ADDRESS, SBI_PENDING } from "../errors";
 import { Pass, REFUSED, passPart } from "./block-pass";
-import { parkCall, takeOwnCall } from "./parked-calls";
+import { isSameCall, parkCall, takeOwnCall, takeParkedCall } from "./parked-calls";
 import { RangeKind, performBatch } from "./range-perform";
 
 /**
@@ -137,13 +137,28 @@ export function carryOn(hart: Hart, caller: Vcpu): i64 {
   return caller.rangeResult;
 }
 
+/** No answer: no call was parked, or another one than the caller makes, which is over now. */
+export const NOTHING_PARKED: i64 = SBI_PENDING + 2;
+
 /**
- * Has the caller make its call again when the one on a range that it has to wait for is over. If that may be one of its own, which it called off, it is carried on with
- * here: nobody else would. Caller holds no lock, and no reference to a TVM.
+ * Goes on with a parked call before the caller's own: with the one that its registers hold, whichever vCPU has made it (if `again`: they hold a COVH call), or else
+ * with one that the caller has parked itself. Returns what the caller is answered, or NOTHING_PARKED. Locks as `carryOn`.
+ */
+export function resumeParked(hart: Hart, caller: Vcpu, again: bool): i64 {
+  if (!(again ? takeParkedCall(caller) : takeOwnCall(caller))) return NOTHING_PARKED;
+  const result = carryOn(hart, caller);
+  if (result == SBI_PENDING || (again && isSameCall(caller, caller))) return result;
+  // Nobody waits for two calls: the caller's gets an entry of its own.
+  return mustGiveWay(hart) ? callAgain() : NOTHING_PARKED;
+}
+
+/**
+ * Has the caller make its call again when the one on a range that it has to wait for is over. If that may be one that it has parked itself, it is gone on with
+ * here: it may be nobody else's any more. Caller holds no lock, and no reference to a TVM.
  */
 export function afterRange(hart: Hart, caller: Vcpu): i64 {
-  if (takeOwnCall(caller) && carryOn(hart, caller) == SBI_PENDING) return SBI_PENDING;
-  return callAgain();
+  const answer = resumeParked(hart, caller, false);
+  return answer == NOTHING_PARKED ? callAgain() : answer;
 }
 
 /** One batch of the step that the call is at. */

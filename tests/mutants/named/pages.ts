@@ -277,7 +277,7 @@ export const PAGE_FAULTS: NamedFault[] = [
   {
     id: "range-call-forgotten",
     file: "sbi/covh",
-    from: "hasParkedCalls(caller.vm) && takeParkedCall(caller)",
+    from: "hasParkedCalls(caller.vm)",
     to: "false",
     description: "a call that made way for an interrupt begins anew, with its pages still claimed",
     caughtBy: "tests of long ranges",
