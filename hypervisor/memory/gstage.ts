@@ -3,6 +3,7 @@ import { fenceWrites, read64, write64 } from "../riscv/hw";
 import {
   GSTAGE_LEAF,
   PAGE_SHIFT,
+  PAGE_SIZE,
   PAGES_PER_TABLE,
   PTE_V,
   isLeaf,
@@ -80,6 +81,13 @@ export function walkEntry(found: u64): u64 {
 @inline
 export function walkLevel(found: u64): u64 {
   return found & 7;
+}
+
+/** The address behind the last entry of the table that a `walk` ended in. The root's tables of 16 KiB have no end that matters: their entries cover all. */
+// @ts-ignore: decorator
+@inline
+export function walkTableEnd(vm: Vm, found: u64): u64 {
+  return walkLevel(found) == <u64>vm.levels - 1 ? ~(<u64>0) : (walkEntry(found) | (PAGE_SIZE - 1)) + 1;
 }
 
 /** hpa that `gpa` is mapped to now, or NOT_MAPPED. No lock: the answer may be old unless the caller holds the page. */

@@ -1,5 +1,5 @@
 import { thisHart } from "../hart";
-import { leafSize, walk, walkEntry, walkLevel } from "../memory/gstage";
+import { leafSize, walk, walkEntry, walkLevel, walkTableEnd } from "../memory/gstage";
 import { BATCH } from "../memory/page-list";
 import { recordAddress } from "../memory/page-map";
 import { PageState, dropReference, recordOwner, setRecord } from "../memory/page-record";
@@ -120,7 +120,7 @@ function releaseRange(vm: Vm, parent: Vm, caller: Vcpu, before: u64): u64 {
     const found = walk(vm, gpa);
     const size = leafSize(walkLevel(found));
     let at = walkEntry(found);
-    const tableEnd = walkLevel(found) == <u64>vm.levels - 1 ? ~(<u64>0) : (at | (PAGE_SIZE - 1)) + 1;
+    const tableEnd = walkTableEnd(vm, found);
     while (gpa < end && at < tableEnd && work < BATCH) {
       const entry = read64(at);
       work++;

@@ -1,5 +1,5 @@
 import { currentVersion, minVersion } from "../../memory/fence";
-import { leafSize, walk, walkEntry, walkLevel } from "../../memory/gstage";
+import { leafSize, walk, walkEntry, walkLevel, walkTableEnd } from "../../memory/gstage";
 import { BATCH } from "../../memory/page-list";
 import { recordAddress } from "../../memory/page-map";
 import { PageState, recordOwner, recordState } from "../../memory/page-record";
@@ -7,7 +7,6 @@ import { fence, read64, write64 } from "../../riscv/hw";
 import {
   GSTAGE_LEAF,
   PAGE_SHIFT,
-  PAGE_SIZE,
   isParked,
   isTable,
   isLeaf,
@@ -49,7 +48,7 @@ export function passPart(vm: Vm, start: u64, done: u64, pages: u64, pass: Pass):
     const found = walk(vm, gpa);
     const size = leafSize(walkLevel(found));
     let at = walkEntry(found);
-    const tableEnd = walkLevel(found) == <u64>vm.levels - 1 ? ~(<u64>0) : (at | (PAGE_SIZE - 1)) + 1;
+    const tableEnd = walkTableEnd(vm, found);
     while (gpa < end && at < tableEnd && work < BATCH) {
       const entry = read64(at);
       if (isTable(entry)) break;
