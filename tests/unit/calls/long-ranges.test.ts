@@ -67,11 +67,18 @@ function abandon(): void {
   host.context.pending = undefined;
 }
 
-function goOn(): bigint {
+/** The call is made again until it is over: its answer. */
+function ended(): { error: bigint; value: bigint } {
   const outcome = host.resume();
   assert("done" in outcome);
-  assert.equal((outcome.done as { error: bigint }).error, Sbi.success);
-  return (outcome.done as { value: bigint }).value;
+  return outcome.done as { error: bigint; value: bigint };
+}
+
+/** The same of a call that succeeds: its value. */
+function goOn(): bigint {
+  const { error, value } = ended();
+  assert.equal(error, Sbi.success);
+  return value;
 }
 
 describe("without an interrupt", () => {
@@ -172,6 +179,14 @@ describe("taking memory of a TVM back while an interrupt waits", () => {
     assert("switched" in host.perform(operations.ecall(Eid.covg, Covg.shareMemory, TARGET, LONG * PAGE)));
   }
 
+  /** The same, taken out of the TVM again. */
+  function removed(): void {
+    givenUp();
+    host.must("blockPages", tvm.id, TARGET, LONG * PAGE);
+    host.must("tvmInitiateFence", tvm.id);
+    host.must("removePages", tvm.id, TARGET, LONG * PAGE);
+  }
+
   test("blocking checks, blocks and verifies, unblocking and removing check and do, a batch at a time", () => {
     givenUp();
     interruptWaits();
@@ -197,10 +212,7 @@ describe("taking memory of a TVM back while an interrupt waits", () => {
   });
 
   test("the places are looked at a batch at a time, where tables are left of what was there", () => {
-    givenUp();
-    host.must("blockPages", tvm.id, TARGET, LONG * PAGE);
-    host.must("tvmInitiateFence", tvm.id);
-    host.must("removePages", tvm.id, TARGET, LONG * PAGE);
+    removed();
     interruptWaits();
     const pages = host.donated(LONG);
     assert.equal(entriesOf("addZeroPages", tvm.id, pages, 0, LONG, TARGET), 9);
@@ -216,10 +228,7 @@ describe("taking memory of a TVM back while an interrupt waits", () => {
   });
 
   test("the end of a share looks at a batch at a time whether all is removed", () => {
-    givenUp();
-    host.must("blockPages", tvm.id, TARGET, LONG * PAGE);
-    host.must("tvmInitiateFence", tvm.id);
-    host.must("removePages", tvm.id, TARGET, LONG * PAGE);
+    removed();
     host.answer(Sbi.success);
     interruptWaits();
     // After the last of three batches the run ends for the interrupt.
@@ -230,10 +239,7 @@ describe("taking memory of a TVM back while an interrupt waits", () => {
   });
 
   test("the end of a share is one entry while nothing waits", () => {
-    givenUp();
-    host.must("blockPages", tvm.id, TARGET, LONG * PAGE);
-    host.must("tvmInitiateFence", tvm.id);
-    host.must("removePages", tvm.id, TARGET, LONG * PAGE);
+    removed();
     host.answer(Sbi.success);
     const from = entries;
     host.enter(tvm);
@@ -242,18 +248,13 @@ describe("taking memory of a TVM back while an interrupt waits", () => {
   });
 
   test("a page that is added behind the look keeps the share from being completed", () => {
-    givenUp();
-    host.must("blockPages", tvm.id, TARGET, LONG * PAGE);
-    host.must("tvmInitiateFence", tvm.id);
-    host.must("removePages", tvm.id, TARGET, LONG * PAGE);
+    removed();
     const page = host.donated(1);
     host.answer(Sbi.success);
     interruptWaits();
     begin(2, "cpuRun", tvm.id, 0);
     assert.equal(second.ecall(Eid.covh, Covh.addZeroPages, tvm.id, page, 0, 1, TARGET).error, Sbi.success);
-    const outcome = host.resume();
-    assert("done" in outcome);
-    assert.equal((outcome.done as { error: bigint }).error, Sbi.invalidAddress);
+    assert.equal(ended().error, Sbi.invalidAddress);
   });
 
   test("a large page is a batch", () => {
@@ -281,9 +282,7 @@ describe("taking memory of a TVM back while an interrupt waits", () => {
     assert("switched" in second.perform(operations.ecall(Eid.covh, Covh.cpuRun, tvm.id, 0)));
     const last = TARGET + (LONG - 3) * PAGE;
     assert.equal(second.ecall(Eid.nacl, 1, last, 0, 0).error, Sbi.success);
-    const outcome = host.resume();
-    assert("done" in outcome);
-    assert.equal((outcome.done as { error: bigint }).error, Sbi.invalidAddress);
+    assert.equal(ended().error, Sbi.invalidAddress);
     second.store(TARGET, 8, 7);
     second.store(last - PAGE, 8, 7);
     assert.equal(second.ecall(Eid.nacl, 1, -1n, -1n, 0).error, Sbi.success);

@@ -20,6 +20,23 @@ async function log(options: Partial<MachineOptions>): Promise<string[]> {
   });
 }
 
+/** What the firmware and we have of any machine's RAM. */
+const OURS = [
+  "salus:   0x80000000 - 0x8007ffff      reserved, not mapped, 512 KiB",
+  "salus:   0x........ - 0x........      code, r-x, ... KiB",
+  "salus:   0x........ - 0x........      constants, r--, ... KiB",
+  "salus:   0x........ - 0x........      own data, rw-, ... KiB",
+  "salus:   0x........ - 0x........      own records and tables, rw-, ... KiB",
+];
+/** The end of the log of a machine with 16 MiB. */
+const HOST_OF_16_MIB = [
+  "salus:   0x80000000 - 0x80bfffff    RAM, 12 MiB",
+  "salus:   0x80200000 - 0x8020000d      kernel, loaded at 0x80800000",
+  "salus:   0x........ - 0x........      device tree, ... B",
+  "salus: 2 MiB of 16 MiB kept (... KiB in use), 12 MiB for the host",
+  "PASS: Salus Boot 0",
+];
+
 describe("the boot's log", () => {
   test("memory above 4 GiB, sparse harts, arguments for the host", async () => {
     const ram = [
@@ -37,11 +54,7 @@ describe("the boot's log", () => {
       "salus: memory of the machine",
       "salus:   0x80000000 - 0x81ffffff    RAM, 32 MiB",
       "salus:   0x140000000 - 0x140ffffff  RAM, 16 MiB",
-      "salus:   0x80000000 - 0x8007ffff      reserved, not mapped, 512 KiB",
-      "salus:   0x........ - 0x........      code, r-x, ... KiB",
-      "salus:   0x........ - 0x........      constants, r--, ... KiB",
-      "salus:   0x........ - 0x........      own data, rw-, ... KiB",
-      "salus:   0x........ - 0x........      own records and tables, rw-, ... KiB",
+      ...OURS,
       "salus: own map Sv39, host in Sv39x4, TVMs in Sv48x4, 0 bits of VMID",
       "salus: console: ns16550a at 0x10000000",
       "salus: interrupts: IMSIC at 0x28000000, guest files per hart: 3",
@@ -83,11 +96,7 @@ describe("the boot's log", () => {
       "salus: extensions h f d v sv39 sv48 sstc ssaia ssstateen zicbom zicboz zicntr (vectors of 128 bits)",
       "salus: memory of the machine",
       "salus:   0x80000000 - 0x80ffffff    RAM, 16 MiB",
-      "salus:   0x80000000 - 0x8007ffff      reserved, not mapped, 512 KiB",
-      "salus:   0x........ - 0x........      code, r-x, ... KiB",
-      "salus:   0x........ - 0x........      constants, r--, ... KiB",
-      "salus:   0x........ - 0x........      own data, rw-, ... KiB",
-      "salus:   0x........ - 0x........      own records and tables, rw-, ... KiB",
+      ...OURS,
       "salus: IOMMU (PCI 0:0x0:0x1.0) at 0x4ffff000, levels of the device directory: 2 (extended), devices of the host: 10",
       "salus: own map Sv39, host in Sv39x4, TVMs in Sv48x4, 7 bits of VMID",
       "salus: console: ns16550a at 0x10000000",
@@ -98,11 +107,7 @@ describe("the boot's log", () => {
       "PASS: secondary init 1",
       "salus: harts up: 2",
       "salus: memory of the host, by its own addresses",
-      "salus:   0x80000000 - 0x80bfffff    RAM, 12 MiB",
-      "salus:   0x80200000 - 0x8020000d      kernel, loaded at 0x80800000",
-      "salus:   0x........ - 0x........      device tree, ... B",
-      "salus: 2 MiB of 16 MiB kept (... KiB in use), 12 MiB for the host",
-      "PASS: Salus Boot 0",
+      ...HOST_OF_16_MIB,
     ]);
   });
 
@@ -117,11 +122,7 @@ describe("the boot's log", () => {
       "salus: extensions h f d v sv39 sv48 zicbom zicboz zicntr (vectors of 128 bits)",
       "salus: memory of the machine",
       "salus:   0x80000000 - 0x80ffffff    RAM, 16 MiB",
-      "salus:   0x80000000 - 0x8007ffff      reserved, not mapped, 512 KiB",
-      "salus:   0x........ - 0x........      code, r-x, ... KiB",
-      "salus:   0x........ - 0x........      constants, r--, ... KiB",
-      "salus:   0x........ - 0x........      own data, rw-, ... KiB",
-      "salus:   0x........ - 0x........      own records and tables, rw-, ... KiB",
+      ...OURS,
       "salus: own map Sv39, host in Sv39x4, TVMs in Sv48x4, 7 bits of VMID",
       "salus: console: ns16550a at 0x10000000",
       "salus: interrupts: no IMSIC; firmware IPIs",
@@ -131,11 +132,7 @@ describe("the boot's log", () => {
       "PASS: secondary init 2",
       "salus: harts up: 3",
       "salus: memory of the host, by its own addresses",
-      "salus:   0x80000000 - 0x80bfffff    RAM, 12 MiB",
-      "salus:   0x80200000 - 0x8020000d      kernel, loaded at 0x80800000",
-      "salus:   0x........ - 0x........      device tree, ... B",
-      "salus: 2 MiB of 16 MiB kept (... KiB in use), 12 MiB for the host",
-      "PASS: Salus Boot 0",
+      ...HOST_OF_16_MIB,
     ]);
   });
 });

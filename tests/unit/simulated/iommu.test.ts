@@ -8,7 +8,7 @@ import type { DoorReplacement } from "../../../machine/simulated/door.ts";
 import { Machine } from "../../../machine/simulated/machine.ts";
 import { operations } from "../../../machine/simulated/guest-script.ts";
 import { ECAM_BASE, PCI_WINDOW, type PciFunctionSpec } from "../../../machine/simulated/pci.ts";
-import { CoveHost, TVM_MEMORY } from "../support/simulated/cove-host.ts";
+import { CoveHost, TVM_MEMORY, type Tvm } from "../support/simulated/cove-host.ts";
 import { changedTree } from "../support/simulated/pci-host.ts";
 import { Covh, Eid, Sbi } from "../support/simulated/sbi.ts";
 
@@ -34,6 +34,34 @@ async function boot(iommu: IommuOptions | undefined, options: Partial<MachineOpt
   const host = await CoveHost.boot({ options: { pci: DEVICES, iommu, ...options } });
   for (const devfn of [DEVICE, OTHER]) host.store(ECAM_BASE + (devfn << 12) + 4, 2, MASTER);
   return host;
+}
+
+interface Converted {
+  host: CoveHost;
+  iommu: Iommu;
+  tvm: Tvm;
+  page: number;
+}
+
+/** A TVM, and a page of the host that a device has written to, so the IOMMU knows it: converted and not fenced. */
+async function converted(): Promise<Converted> {
+  const host = await boot(IN_PCI);
+  const tvm = host.buildTvm();
+  const page = host.take(1);
+  host.machine.dma(DEVICE, page, 1);
+  host.must("convertPages", page, 1);
+  return { host, iommu: host.machine.iommu!, tvm, page };
+}
+
+/** The page cannot be given to the TVM yet. */
+function isHeldBack({ host, tvm, page }: Pick<Converted, "host" | "tvm" | "page">): void {
+  host.refuses("invalidAddress", "addZeroPages", tvm.id, page, 0, 1, TARGET);
+}
+
+/** The page can be given to the TVM, and no device reaches it. */
+function isGivenAway({ host, tvm, page }: Pick<Converted, "host" | "tvm" | "page">): void {
+  host.must("addZeroPages", tvm.id, page, 0, 1, TARGET);
+  assert.equal(host.machine.dma(DEVICE, page), undefined);
 }
 
 const kinds: [string, IommuOptions][] = [
@@ -107,7 +135,7 @@ describe("memory that the host gave away", () => {
       machine.dma(OTHER, page, 2);
       host.must("convertPages", page, 1);
       // Converted and not fenced: the IOMMU may still remember, so nobody can have it.
-      host.refuses("invalidAddress", "addZeroPages", tvm.id, page, 0, 1, TARGET);
+      isHeldBack({ host, tvm, page });
       host.fence();
       assert.equal(machine.dma(DEVICE, page, 3), undefined);
       host.must("addZeroPages", tvm.id, page, 0, 1, TARGET);
@@ -249,36 +277,25 @@ describe("IOMMUs that do not do what they should", () => {
   }
 
   test("one that gets slow holds fences back until it is done", async () => {
-    const host = await boot(IN_PCI);
-    const iommu = host.machine.iommu!;
-    const tvm = host.buildTvm();
-    const page = host.take(1);
-    host.machine.dma(DEVICE, page, 1);
-    host.must("convertPages", page, 1);
+    const { host, iommu, tvm, page } = await converted();
     iommu.options.commands = "late";
     host.must("initiateFence");
     // It still remembers the page.
-    host.refuses("invalidAddress", "addZeroPages", tvm.id, page, 0, 1, TARGET);
+    isHeldBack({ host, tvm, page });
     host.refuses("alreadyStarted", "initiateFence");
     iommu.work();
     host.must("localFence");
-    host.must("addZeroPages", tvm.id, page, 0, 1, TARGET);
-    assert.equal(host.machine.dma(DEVICE, page), undefined);
+    isGivenAway({ host, tvm, page });
   });
 
   test("one that is slow keeps nobody from an interrupt, and the call is over when it is done", async () => {
-    const host = await boot(IN_PCI);
-    const iommu = host.machine.iommu!;
-    const tvm = host.buildTvm();
-    const page = host.take(1);
-    host.machine.dma(DEVICE, page, 1);
-    host.must("convertPages", page, 1);
+    const { host, iommu, tvm, page } = await converted();
     host.writeCsr("sie", SOFTWARE);
     host.writeCsr("sip", SOFTWARE);
     iommu.options.commands = "late";
     // Begun, and more it cannot do.
     host.must("initiateFence");
-    host.refuses("invalidAddress", "addZeroPages", tvm.id, page, 0, 1, TARGET);
+    isHeldBack({ host, tvm, page });
     const isMadeAgain = (call: number, ...args: number[]): void => {
       host.machine.begin(host.hart, operations.ecall(Eid.covh, call, ...args));
       for (let i = 0; i < 3; i++) host.machine.step(host.hart);
@@ -303,8 +320,7 @@ describe("IOMMUs that do not do what they should", () => {
     isMadeAgain(Covh.reclaimPages, back, 1);
     isOver();
     assert.equal(host.load(back, 8), 0n);
-    host.must("addZeroPages", tvm.id, page, 0, 1, TARGET);
-    assert.equal(host.machine.dma(DEVICE, page), undefined);
+    isGivenAway({ host, tvm, page });
   });
 
   test("two IOMMUs: a fence is complete when both have forgotten", async () => {
@@ -413,87 +429,65 @@ describe("IOMMUs that do not do what they should", () => {
   });
 
   test("one that begins to refuse commands is turned off", async () => {
-    const host = await boot(IN_PCI);
-    const tvm = host.buildTvm();
-    const page = host.take(1);
-    host.machine.dma(DEVICE, page, 1);
-    host.must("convertPages", page, 1);
-    host.machine.iommu!.options.commands = "refuse";
+    const { host, iommu, tvm, page } = await converted();
+    iommu.options.commands = "refuse";
     host.fence();
-    assert.equal(host.machine.iommu!.mode, 0);
+    assert.equal(iommu.mode, 0);
     assert.match(host.machine.console, /it is turned off, its devices have no DMA any more/);
     assert.equal(host.machine.dma(DEVICE, host.take(1), 1), undefined);
     host.must("addZeroPages", tvm.id, page, 0, 1, TARGET);
     // Nobody asks it for anything any more, and nobody waits for it.
-    const tail = host.machine.iommu!.read(0x24, 4);
+    const tail = iommu.read(0x24, 4);
     const back = host.take(1);
     host.must("convertPages", back, 1);
     host.fence();
     host.must("reclaimPages", back, 1);
     assert.equal(host.load(back, 8), 0n);
-    assert.equal(host.machine.iommu!.read(0x24, 4), tail);
+    assert.equal(iommu.read(0x24, 4), tail);
   });
 
   test("one that takes its time to turn off holds fences back until it has", async () => {
-    const host = await boot(IN_PCI);
-    const tvm = host.buildTvm();
-    const page = host.take(1);
-    host.machine.dma(DEVICE, page, 1);
-    host.must("convertPages", page, 1);
-    Object.assign(host.machine.iommu!.options, { commands: "refuse", busyReads: 50_000 });
+    const { host, iommu, tvm, page } = await converted();
+    Object.assign(iommu.options, { commands: "refuse", busyReads: 50_000 });
     host.must("initiateFence");
     // Its devices still get to the page.
     assert.equal(host.machine.dma(DEVICE, page), 1);
-    host.refuses("invalidAddress", "addZeroPages", tvm.id, page, 0, 1, TARGET);
+    isHeldBack({ host, tvm, page });
     for (let i = 0; i < 3; i++) host.must("localFence");
     assert.match(host.machine.console, /it is turned off, its devices have no DMA any more/);
-    host.must("addZeroPages", tvm.id, page, 0, 1, TARGET);
-    assert.equal(host.machine.dma(DEVICE, page), undefined);
+    isGivenAway({ host, tvm, page });
   });
 
   test("one that is never done with turning off is given up, and keeps pages where they are", async () => {
-    const host = await boot(IN_PCI);
-    const tvm = host.buildTvm();
-    const page = host.take(1);
-    host.machine.dma(DEVICE, page, 1);
-    host.must("convertPages", page, 1);
-    Object.assign(host.machine.iommu!.options, { commands: "refuse", busyReads: Infinity });
+    const { host, iommu, tvm, page } = await converted();
+    Object.assign(iommu.options, { commands: "refuse", busyReads: Infinity });
     host.must("initiateFence");
     for (let calls = 0; calls < 101; calls++) host.must("localFence");
     assert.match(host.machine.console, /it cannot be turned off, the host's pages stay where they are/);
     assert.equal(host.machine.dma(DEVICE, page), 1);
-    host.refuses("invalidAddress", "addZeroPages", tvm.id, page, 0, 1, TARGET);
+    isHeldBack({ host, tvm, page });
     host.refuses("alreadyStarted", "initiateFence");
   });
 
   test("one that never executes a command is turned off in the end, and nothing is given away before", async () => {
-    const host = await boot(IN_PCI);
-    const tvm = host.buildTvm();
-    const page = host.take(1);
-    host.machine.dma(DEVICE, page, 1);
-    host.must("convertPages", page, 1);
-    host.machine.iommu!.options.commands = "never";
+    const { host, iommu, tvm, page } = await converted();
+    iommu.options.commands = "never";
     host.must("initiateFence");
     let calls = 0;
     while (!host.machine.console.includes("it is turned off")) {
-      host.refuses("invalidAddress", "addZeroPages", tvm.id, page, 0, 1, TARGET);
+      isHeldBack({ host, tvm, page });
       host.must("localFence");
       assert(++calls <= 100, "it is given up some time");
     }
     assert(calls > 50, "and not too early");
-    host.must("addZeroPages", tvm.id, page, 0, 1, TARGET);
-    assert.equal(host.machine.dma(DEVICE, page), undefined);
+    isGivenAway({ host, tvm, page });
   });
 
   test("one that cannot even be turned off keeps pages where they are", async () => {
-    const host = await boot(IN_PCI);
-    const tvm = host.buildTvm();
-    const page = host.take(1);
-    host.machine.dma(DEVICE, page, 1);
-    host.must("convertPages", page, 1);
-    Object.assign(host.machine.iommu!.options, { commands: "refuse", cannotStop: true });
+    const { host, iommu, tvm, page } = await converted();
+    Object.assign(iommu.options, { commands: "refuse", cannotStop: true });
     host.covh("initiateFence");
-    host.refuses("invalidAddress", "addZeroPages", tvm.id, page, 0, 1, TARGET);
+    isHeldBack({ host, tvm, page });
   });
 });
 
