@@ -22,8 +22,6 @@ export const HELPER_SCRATCH: u64 = 0x10_3000;
 export const HELPER_STACK: u64 = 0x11_0000;
 export const HELPER_STACK_PAGES: u64 = 2;
 export const HELPER_STACK_TOP: u64 = 0x11_2000;
-/** First address behind everything that it has. */
-export const HELPER_END: u64 = 0x11_2000;
 /** Bytes of the request, of the input, of the output and of the scratch memory. */
 export const HELPER_AREA: u64 = 4096;
 

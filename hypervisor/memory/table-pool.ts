@@ -40,12 +40,6 @@ export function takeTablePage(vm: Vm): u64 {
   return hpa;
 }
 
-/** Puts back a page that `takeTablePage` gave and no walker has seen. */
-export function returnTablePage(vm: Vm, hpa: u64): void {
-  zeroPage(hpa);
-  pushFree(vm, hpa);
-}
-
 /** Lays a table aside that was just taken out of the tree. Its 512 entries are invalid. */
 export function retireTablePage(vm: Vm, hpa: u64): void {
   // Those that have rested would wait for this one's fence too. As two go for one that comes, they do not pile up.

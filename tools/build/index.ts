@@ -11,15 +11,7 @@ import { checkInterface, readCallGraph, refuseAllocation, refuseMutableGlobals, 
 import { BuildFailure } from "./failure.ts";
 import * as image from "./image.ts";
 import { lintSources } from "./lint.ts";
-import {
-  HELPER,
-  headersOf,
-  HYPERVISOR,
-  RECORDING_HYPERVISOR,
-  TEXT_STEP,
-  workloadModule,
-  type ImageModule,
-} from "./modules.ts";
+import { headersOf, HYPERVISOR, RECORDING_HYPERVISOR, TEXT_STEP, workloadModule, type ImageModule } from "./modules.ts";
 import { recordingDoor } from "./recording-door.ts";
 import { depthsThrough, readStackGraph, worstDepths } from "./stack-depth.ts";
 import { readFunctions, readableName, renamings, symbolTable } from "./symbols.ts";
@@ -83,11 +75,6 @@ export function buildHypervisor(options: BuildOptions = {}): Promise<BuildResult
 /** Builds the hypervisor that records (docs/debugging.md): build/<flavour>/salus-recording.{elf,bin,wasm,c}. */
 export function buildRecordingHypervisor(options: BuildOptions = {}): Promise<BuildResult> {
   return buildModule(RECORDING_HYPERVISOR, options);
-}
-
-/** Builds the user-mode helper, which buildHypervisor embeds: build/<flavour>/helper.{elf,bin,wasm,c}. */
-export function buildHelper(options: BuildOptions = {}): Promise<BuildResult> {
-  return buildModule(HELPER, options);
 }
 
 /** Builds the test VM workloads/<name>/main.ts: build/<flavour>/<name>.{elf,bin,wasm,c}. */

@@ -1,4 +1,4 @@
-import { fenceI, write16, write32, write64 } from "./hw";
+import { fenceI, write16, write64 } from "./hw";
 import { PAGE_SIZE } from "./records";
 
 /**
@@ -58,7 +58,6 @@ export const SRET: u32 = 0x10200073;
 export const WFI: u32 = 0x10500073;
 export const RET: u32 = 0x00008067;
 export const NOP: u32 = 0x00000013;
-export const FENCE_I: u32 = 0x0000100f;
 /** A 32-bit encoding that is reserved for ever to be illegal. */
 export const ILLEGAL: u32 = 0x00000000;
 /** hfence.gvma x0, x0: a virtual-instruction exception in VS-mode. */
@@ -198,10 +197,4 @@ export function codeWriter(page: u64): CodeWriter {
   const writer = changetype<CodeWriter>(<usize>(page + PAGE_SIZE - 8));
   writer.next = page;
   return writer;
-}
-
-/** Replaces one aligned instruction. */
-export function patchInstruction(address: u64, instruction: u32): void {
-  write32(address, instruction);
-  fenceI();
 }

@@ -110,8 +110,6 @@ const FILE_PC: u64 = 256;
 const FILE_STATUS: u64 = 264;
 const FILE_CAUSE: u64 = 272;
 const FILE_VALUE: u64 = 280;
-/** Bytes of a RegisterFile. */
-export const REGISTER_FILE_SIZE: u64 = 288;
 
 // The trampoline's block lies this far into its page: 32 saved registers, then these.
 const BLOCK: u64 = 1024;

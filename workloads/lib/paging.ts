@@ -1,4 +1,4 @@
-import { csrRead, csrWrite, read64, sfenceVma, write64 } from "./hw";
+import { csrWrite, read64, sfenceVma, write64 } from "./hw";
 import { allocateZeroed } from "./heap";
 import { SATP } from "../../hypervisor/riscv/csr";
 
@@ -83,20 +83,6 @@ export function createAddressSpace(mode: u64): AddressSpace {
   space.root = pages + 4096;
   space.mode = mode;
   return space;
-}
-
-/** True if this hart's satp takes `mode`. Call with paging off. */
-export function pagingModeExists(mode: u64): bool {
-  // The very next fetch goes through the new tables: they map the first 8 GiB, where this code is, one to one.
-  const space = createAddressSpace(mode);
-  for (let gigabyte: u64 = 0; gigabyte < 8; gigabyte++) {
-    space.map(gigabyte << 30, gigabyte << 30, LEVEL_1G, PTE_RWX);
-  }
-  csrWrite(SATP, space.satp);
-  const taken = csrRead(SATP) >> 60 == mode;
-  csrWrite(SATP, 0);
-  sfenceVma();
-  return taken;
 }
 
 /** Turns translation on. The space must map the running code, its stack and its data at their own addresses. */

@@ -110,8 +110,6 @@ export const enum ConsoleMethod {
   Putchar = 1,
 }
 
-/** Bytes that a TestHart may occupy: harts are placed at multiples of this. */
-export const TEST_HART_SIZE: u64 = 512;
 export const PAGE_SIZE: u64 = 4096;
 export const HUGE_PAGE_SIZE: u64 = 2 << 20;
 /** 4 KiB pages in a 2 MiB page. */

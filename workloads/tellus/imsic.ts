@@ -1,4 +1,4 @@
-import { csrRead, csrSet, csrSwap, csrWrite, mmioWrite32, read64 } from "../lib/hw";
+import { csrSet, csrSwap, csrWrite, mmioWrite32, read64 } from "../lib/hw";
 import { deadlineIn, hasPassed, PATIENCE } from "../lib/deadline";
 import { hartAt, state } from "./state";
 import { SIREG, SISELECT, STOPEI } from "../../hypervisor/riscv/csr";
@@ -60,12 +60,6 @@ export function awaitInterrupt(): u64 {
     if (identity != 0) return identity;
   }
   return 0;
-}
-
-/** Value of an interrupt-file register of this hart. */
-export function indirectRead(register: u64): u64 {
-  csrWrite(SISELECT, register);
-  return csrRead(SIREG);
 }
 
 function indirectWrite(register: u64, value: u64): void {

@@ -12,9 +12,9 @@ import {
   tvmDestroy,
   tvmFinalize,
 } from "../lib/covh";
-import { allocateHugePages, allocatePagesAligned, allocateZeroed } from "../lib/heap";
+import { allocatePagesAligned, allocateZeroed } from "../lib/heap";
 import { check, checkEqual, checkSuccess } from "../lib/protocol";
-import { HUGE_PAGE_SIZE, PAGE_SIZE, PAGES_PER_HUGE } from "../lib/records";
+import { PAGE_SIZE } from "../lib/records";
 import { bootArgument, GUEST_DATA_PAGES, GUEST_RAM_END, GUEST_RAM_START, SHARED_WINDOW_PAGES } from "../lib/tvm-map";
 import { fenceAllHarts } from "./fences";
 import { GUEST_IMAGE_DISTANCE } from "./machine";
@@ -102,16 +102,6 @@ export function buildCodeTvm(code: u64, argument: u64): Tvm {
   const tvm = layOutTvm(1, 1, POOL_PAGES);
   if (!createTvm(tvm) || !loadAndFinalize(tvm, code, GUEST_RAM_START, argument)) releaseTvm(tvm);
   return tvm;
-}
-
-/** Converts two 2 MiB pages for the promote and demote ranges of `tvm`. */
-export function addHugeSources(tvm: Tvm): u64 {
-  const source = allocateHugePages(2);
-  checkSuccess(convertPages(source, 2 * PAGES_PER_HUGE), "ConvertPages of two large pages");
-  fenceAllHarts();
-  tvm.promoteSource = source;
-  tvm.demoteSource = source + HUGE_PAGE_SIZE;
-  return source;
 }
 
 /** Destroys the TVM, if it exists, and reclaims its pages, which must come back zeroed. */
