@@ -270,7 +270,9 @@ function describe(commands: Commands, done: (outcome: boolean) => void): Command
     .description("let several harts be in the hypervisor at the same time, in orders that follow from seeds")
     .addOption(number("--harts <n>", "harts", 3, 2))
     .addOption(number("--seconds <n>", "how long", 60, 1))
-    .addOption(new Option("--scene <name>", "what they race for (all in turn)").choices(["pages", "files", "devices", "parked"]))
+    .addOption(
+      new Option("--scene <name>", "what they race for (all in turn)").choices(["pages", "files", "devices", "parked"]),
+    )
     .addOption(number("--seed <n>", "the first seed", 1, 0))
     .addOption(new Option("--runs <n>", "how many seeds, in place of a time").argParser(wholeNumber(1)))
     .option("--json", "one line of JSON at the end")

@@ -148,7 +148,7 @@ describe("bridges", () => {
       [0x0008, 0x0100, 0x0200, 0x0010, 0x0300],
     );
     assert.equal(host.read(8, 0x18), 0);
-    const numbers = machine.pci!.all().map(({ pci }) => pci.config.getUint32(0x18, true) & 0xff_ffff);
+    const numbers = machine.pci.all().map(({ pci }) => pci.config.getUint32(0x18, true) & 0xff_ffff);
     assert.deepEqual(
       [numbers[0], numbers[1], numbers[3]],
       [0x02_01_00, 0x02_02_01, 0x03_03_00],
