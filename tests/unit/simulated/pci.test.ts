@@ -240,7 +240,7 @@ describe("odd devices", () => {
         capabilities: [
           { offset: 0x100, bytes: [...link(0x0f, 0x140), 0, 0, 0, 0x80] },
           { offset: 0x140, bytes: [...link(0x01, 0x180), ...new Array<number>(40).fill(0)] },
-          { offset: 0x180, bytes: [...link(0x10, 0), 0, 0, 0, 0, 9, 0, 0, 0] },
+          { offset: 0x180, bytes: [...link(0x10, 0x140), 0, 0, 0, 0, 9, 0, 0, 0] },
         ],
       },
     ]);

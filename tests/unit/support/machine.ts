@@ -89,7 +89,6 @@ export class Machine {
       read32: (a: bigint) => view.getUint32(this.aligned(a, 4), true),
       read64: (a: bigint) => view.getBigUint64(this.aligned(a, 8), true),
       write8: (a: bigint, v: number) => view.setUint8(this.at(a, 1), v),
-      write16: (a: bigint, v: number) => view.setUint16(this.aligned(a, 2), v, true),
       write32: (a: bigint, v: number) => view.setUint32(this.aligned(a, 4), v, true),
       write64: (a: bigint, v: bigint) => view.setBigUint64(this.aligned(a, 8), v, true),
       storeRelease32: (a: bigint, v: number) => view.setUint32(this.aligned(a, 4), v, true),
