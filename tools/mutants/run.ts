@@ -73,6 +73,13 @@ export async function tryFaults(faults: readonly Fault[], options: RunOptions): 
   return results;
 }
 
+/** What earlier runs found out; what an older version has kept with less in it is found out anew. */
+function readCache(): Record<string, CacheEntry> {
+  if (!existsSync(CACHE)) return {};
+  const kept = Object.entries(JSON.parse(readFileSync(CACHE, "utf8")) as Record<string, Partial<CacheEntry>>);
+  return Object.fromEntries(kept.filter(([, { file, passed }]) => file && passed)) as Record<string, CacheEntry>;
+}
+
 class Trial {
   readonly #options: RunOptions;
   readonly #sourcesDigest: string;
@@ -84,8 +91,8 @@ class Trial {
     this.#options = options;
     this.#sourcesDigest = digestOf([...options.sources].flat());
     this.#allTests = digestOf(options.coverage.tests.map(({ file }) => testInputs(file)));
-    this.#cache = existsSync(CACHE) ? (JSON.parse(readFileSync(CACHE, "utf8")) as Record<string, CacheEntry>) : {};
-    for (const { file, outcome, passed = [] } of Object.values(this.#cache)) {
+    this.#cache = readCache();
+    for (const { file, outcome, passed } of Object.values(this.#cache)) {
       passed.forEach((test) => this.#odds.learn(file, test, false));
       if (outcome.verdict === "caught") this.#odds.learn(file, outcome.test, true);
     }

@@ -7,7 +7,7 @@ import { Interleaver } from "../../../machine/simulated/interleaver.ts";
 import { CoveHost, HOST_CODE } from "../support/simulated/cove-host.ts";
 import { Covh, Eid, Hsm, errorName } from "../support/simulated/sbi.ts";
 
-/** A call that made way for an interrupt, and that two harts of the host make again at the same time. */
+/** Calls that made way for an interrupt, and that other harts make again than those that began them. */
 
 const MOST_CALLS = 100_000;
 const SOFTWARE = 1n << 1n;
@@ -48,4 +48,31 @@ test("a call that its own vCPU takes while another hart is about to: that one ma
   assert.deepEqual([errorName(host.hart.registers[10]), host.hart.registers[11]], ["success", BigInt(LONG)]);
   await advance(other.hart, () => false);
   assert.equal(errorName(BigInt.asIntN(64, other.hart.registers[10])), "invalidAddress", "they are converted");
+});
+
+test("a call is found among those that several harts have left", async () => {
+  const host = await CoveHost.boot({ options: { harts: [0, 1, 2] } });
+  const { machine } = host;
+  const others = [1, 2].map((id) => {
+    assert.equal(host.call(Eid.hsm, Hsm.start, id, HOST_CODE, 0).error, 0n);
+    const other = new GuestDriver(machine, id);
+    while (machine.canStep(other.hart)) other.step();
+    return other;
+  });
+  const leave = (driver: GuestDriver): number => {
+    const gpa = host.take(LONG);
+    driver.writeCsr("sie", SOFTWARE);
+    driver.writeCsr("sip", SOFTWARE);
+    machine.begin(driver.hart, operations.ecall(Eid.covh, Covh.convertPages, gpa, LONG, 0, 0, 0, 0));
+    for (let i = 0; i < 2; i++) machine.step(driver.hart);
+    driver.context.pending = undefined;
+    return gpa;
+  };
+  leave(host);
+  const second = leave(others[0]);
+  let entries = 0;
+  machine.afterEntry.push(() => void entries++);
+  const { error, value } = others[1].ecall(Eid.covh, Covh.convertPages, second, LONG, 0, 0, 0, 0);
+  assert.deepEqual([errorName(error), value], ["success", BigInt(LONG)]);
+  assert.equal(entries, 1, "nothing waits for that hart");
 });
